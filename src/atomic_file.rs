@@ -1,0 +1,90 @@
+//! Files that appear whole or not at all: written beside their target under a temporary name, then renamed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+
+/// Output files of one command. All are staged first; [`StagedFiles::publish`] renames them into place together.
+///
+/// Dropped without `publish`, every staged file is removed.
+#[derive(Debug, Default)]
+pub struct StagedFiles {
+    files: Vec<(NamedTempFile, PathBuf)>,
+}
+
+impl StagedFiles {
+    /// Nothing staged yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls `write` with a temporary path in the folder of `target`; the file it makes there is staged.
+    ///
+    /// # Errors
+    /// The folder is not writable, or what `write` returns.
+    pub fn stage(&mut self, target: impl AsRef<Path>, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let target = target.as_ref();
+        let folder = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let extension = target.extension().and_then(|e| e.to_str()).unwrap_or("part");
+        let file = tempfile::Builder::new()
+            .prefix(".glavitu-")
+            .suffix(&format!(".{extension}"))
+            .tempfile_in(folder)
+            .map_err(|e| Error::io("create a file in", folder, e))?;
+        write(file.path())?;
+        // The closure may have replaced the file by name, so synchronise through a new handle.
+        fs::File::open(file.path()).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", target, e))?;
+        self.files.push((file, target.to_path_buf()));
+        Ok(())
+    }
+
+    /// Stages `bytes` as the content of `target`.
+    ///
+    /// # Errors
+    /// As [`StagedFiles::stage`].
+    pub fn stage_bytes(&mut self, target: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        let target = target.as_ref();
+        self.stage(target, |path| fs::write(path, bytes).map_err(|e| Error::io("write", target, e)))
+    }
+
+    /// Renames every staged file to its target.
+    ///
+    /// # Errors
+    /// The rename fails (target is a folder, say). Files renamed before that stay.
+    pub fn publish(self) -> Result<()> {
+        for (file, target) in self.files {
+            set_ordinary_permissions(file.path()).map_err(|e| Error::io("write", &target, e))?;
+            file.persist(&target).map_err(|e| Error::io("write", &target, e.error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes one file whole or not at all.
+///
+/// # Errors
+/// As [`StagedFiles::stage`] and [`StagedFiles::publish`].
+pub fn write_atomically(target: impl AsRef<Path>, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut staged = StagedFiles::new();
+    staged.stage(target, write)?;
+    staged.publish()
+}
+
+/// Temporary files are private to their owner; outputs are shared as any new file is (0644).
+#[cfg(unix)]
+fn set_ordinary_permissions(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_ordinary_permissions(_path: &Path) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The library's one error type: what was found, what was expected, what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong in the library.
+///
+/// [`Error::is_bad_input`] tells mistakes the user can mend (exit code 2 of the program) from failures of the machine (exit code 1).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file that was given is not what it must be.
+    #[error("{}: found {found}, expected {expected}; {remedy}", file.display())]
+    BadFile {
+        /// The file.
+        file: PathBuf,
+        /// What is in it.
+        found: String,
+        /// What should be in it.
+        expected: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// An option or a combination of options makes no sense.
+    #[error("found {found}, expected {expected}; {remedy}")]
+    BadArgument {
+        /// What was given.
+        found: String,
+        /// What is accepted.
+        expected: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// Tensors of shapes that an operator cannot take.
+    #[error("operator {operator}: found {found}, expected {expected}")]
+    Shape {
+        /// The operator's registered name.
+        operator: &'static str,
+        /// The shapes found.
+        found: String,
+        /// The shapes expected.
+        expected: String,
+    },
+    /// An operator that has no gradient was asked for one.
+    #[error("operator {operator} has no gradient rule; build the training graph without it")]
+    NoGradient {
+        /// The operator's registered name.
+        operator: &'static str,
+    },
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", file.display())]
+    Io {
+        /// The operation: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No device answers to the name that was given.
+    #[error("no device matches '{wanted}'; available: {available}; run `glavitu devices` for details")]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+        /// What there is, by name.
+        available: String,
+    },
+    /// The device vanished during a computation.
+    #[error(
+        "device {device} was lost ({reason}); what was finished is kept: run the command again, with a smaller --batch or with --device cpu if it happens again"
+    )]
+    DeviceLost {
+        /// The device's name.
+        device: String,
+        /// The driver's reason.
+        reason: String,
+    },
+    /// The plan does not fit the device.
+    #[error(
+        "{device} cannot hold the plan: it needs {needed_bytes} bytes and {available_bytes} are available; the largest tensors are {largest}; use a smaller --batch or --device cpu"
+    )]
+    OutOfMemory {
+        /// The device's name.
+        device: String,
+        /// The plan's peak.
+        needed_bytes: u64,
+        /// What the device offers.
+        available_bytes: u64,
+        /// The largest tensors, with sizes.
+        largest: String,
+    },
+    /// A single work item exceeds a limit of the device and cannot be split.
+    #[error(
+        "node {node} needs {needed} for {limit_name}, but the device's limit is {limit}; use a smaller tile or --device cpu"
+    )]
+    DeviceLimit {
+        /// The node of the graph.
+        node: String,
+        /// The WebGPU name of the limit.
+        limit_name: &'static str,
+        /// What is needed.
+        needed: u64,
+        /// What the device allows.
+        limit: u64,
+    },
+    /// A kernel does not compile or does not match its operator.
+    #[error("kernel {kernel}: {message}")]
+    Kernel {
+        /// The kernel's file name without extension.
+        kernel: String,
+        /// The compiler's message.
+        message: String,
+    },
+    /// The user interrupted the computation.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}
+
+impl Error {
+    /// Wraps an [`io::Error`] with the operation and the file.
+    pub fn io(action: &'static str, file: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Io { action, file: file.as_ref().to_path_buf(), source }
+    }
+
+    /// A [`Error::BadFile`].
+    pub fn bad_file(
+        file: impl AsRef<Path>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::BadFile {
+            file: file.as_ref().to_path_buf(),
+            found: found.into(),
+            expected: expected.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A [`Error::BadArgument`].
+    pub fn bad_argument(found: impl Into<String>, expected: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::BadArgument { found: found.into(), expected: expected.into(), remedy: remedy.into() }
+    }
+
+    /// A [`Error::Shape`].
+    pub fn shape(operator: &'static str, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::Shape { operator, found: found.into(), expected: expected.into() }
+    }
+
+    /// Whether the user's input is at fault (exit code 2) rather than the machine (exit code 1).
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        matches!(
+            self,
+            Self::BadFile { .. }
+                | Self::BadArgument { .. }
+                | Self::Shape { .. }
+                | Self::Io { .. }
+                | Self::NoDevice { .. }
+        )
+    }
+}

@@ -1,0 +1,7 @@
+//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons.
+
+pub mod crs;
+pub mod grid;
+
+pub use crs::{Crs, GeoKeys};
+pub use grid::{Grid, Window};
