@@ -18,3 +18,6 @@ pub mod error;
 pub mod raster;
 
 pub use error::{Error, Result};
+pub mod graph;
+pub mod numeric;
+pub mod ops;

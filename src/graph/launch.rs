@@ -1,0 +1,110 @@
+//! GPU work as plain data: what to run, with which constants and parameters, on how many workgroups.
+
+use bytemuck::NoUninit;
+
+/// What the device can do; operators choose kernel variants by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// Largest storage-buffer binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Largest number of invocations in a workgroup.
+    pub max_invocations: u32,
+    /// Workgroup memory, in bytes.
+    pub max_workgroup_bytes: u32,
+    /// Use the plain statement of an operator even where a faster variant exists.
+    pub plain_kernels: bool,
+}
+
+impl Default for Caps {
+    /// The WebGPU default limits, which every adapter meets.
+    fn default() -> Self {
+        Self { max_binding_bytes: 128 << 20, max_invocations: 256, max_workgroup_bytes: 16 << 10, plain_kernels: false }
+    }
+}
+
+/// A hand-written WGSL kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// File name without extension, in `kernels/`.
+    pub name: &'static str,
+    /// The file's text.
+    pub source: &'static str,
+    /// Texts of the files of `kernels/shared/` that it uses, to be put before it.
+    pub shared: &'static [&'static str],
+}
+
+/// Declares the [`Kernel`] of a file in `kernels/`, with the files of `kernels/shared/` it needs.
+#[macro_export]
+macro_rules! kernel {
+    ($name:literal $(, $shared:literal)*) => {
+        $crate::graph::launch::Kernel {
+            name: $name,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/", $name, ".wgsl")),
+            shared: &[$(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/shared/", $shared, ".wgsl"))),*],
+        }
+    };
+}
+
+/// A storage buffer of a launch, in the order of the kernel's bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// The operator's input of this index; read-only.
+    Input(usize),
+    /// The operator's output of this index; read-write.
+    Output(usize),
+    /// Temporary memory of this index, read-only.
+    ScratchIn(usize),
+    /// Temporary memory of this index, read-write.
+    ScratchOut(usize),
+}
+
+/// The kernel's `Params` uniform: its bytes, and its fields for the check against the compiled kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamBlock {
+    /// The struct's bytes.
+    pub bytes: Vec<u8>,
+    /// Name and byte offset of every field.
+    pub fields: &'static [(&'static str, usize)],
+}
+
+/// A `Params` struct declared with [`params!`].
+pub trait Params: NoUninit {
+    /// Name and byte offset of every field.
+    const FIELDS: &'static [(&'static str, usize)];
+
+    /// The struct as a uniform block.
+    fn block(&self) -> ParamBlock {
+        ParamBlock { bytes: bytemuck::bytes_of(self).to_vec(), fields: Self::FIELDS }
+    }
+}
+
+/// Declares a kernel's `Params` struct (u32, i32 and f32 fields) with its layout.
+#[macro_export]
+macro_rules! params {
+    ($(#[$meta:meta])* struct $name:ident { $($field:ident : $type:ty),+ $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::NoUninit)]
+        struct $name { $($field: $type),+ }
+        impl $crate::graph::launch::Params for $name {
+            const FIELDS: &'static [(&'static str, usize)] =
+                &[$((stringify!($field), std::mem::offset_of!($name, $field))),+];
+        }
+    };
+}
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Values of the kernel's `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Storage buffers in binding order; the `Params` uniform follows as the last binding.
+    pub bindings: Vec<Binding>,
+    /// The parameters.
+    pub params: ParamBlock,
+    /// Workgroups, counted linearly. The executor folds more than 65,535 into two dimensions; kernels get their number
+    /// from `group_index` of the prelude and must ignore numbers at or past the count they can derive from `params`.
+    pub groups: u64,
+}

@@ -1,0 +1,6 @@
+//! Numeric blocks that the operators' CPU code shares: convolution, matrix product, attention, vector loops.
+
+pub mod attention;
+pub mod conv;
+pub mod gemm;
+pub mod vector;

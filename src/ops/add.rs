@@ -1,0 +1,60 @@
+//! Sum of two tensors with broadcasting.
+
+use std::any::Any;
+
+use super::broadcast;
+use super::case::{Case, Entry};
+use crate::error::Result;
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+
+/// `a + b`; extents are equal or one, aligned at the innermost axis.
+#[derive(Debug, Clone, Copy)]
+pub struct Add;
+
+pub(super) const ENTRY: Entry = Entry { name: "add", kernels: &[], cases };
+
+impl Operator for Add {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [a, b] = super::case::arity(self.name(), inputs)?;
+        Ok(vec![broadcast::shape(self.name(), a, b)?])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        let shapes = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
+        broadcast::compute(shapes, inputs[0], inputs[1], outputs[0], |a, b| a + b);
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let shapes = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
+        vec![broadcast::reference(shapes, inputs[0], inputs[1], |a, b| a + b)]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(Add, [[2, 5, 7, 3], [2, 5, 7, 3]]),
+        Case::new(Add, [[2, 5, 7, 3], [2, 1, 1, 3]]),
+        Case::new(Add, [[2, 5, 7, 8], [1, 1, 1, 8]]),
+        Case::new(Add, [[1, 1, 1, 1], [1, 4, 1, 6]]),
+        Case::new(Add, [Shape::from([2, 9, 8]), Shape::from([9, 8])]),
+        Case::new(Add, [[3, 5], [3, 1]]),
+        Case::new(Add, [[1, 384, 384, 64], [1, 384, 384, 64]]).published_size(),
+    ]
+}

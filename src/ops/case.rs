@@ -1,0 +1,93 @@
+//! What the registry knows of an operator: its kernels, and the cases it is tested and timed on.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::graph::{Kernel, Operator, Shape};
+
+/// One line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The operator's name.
+    pub name: &'static str,
+    /// Every kernel it may launch.
+    pub kernels: &'static [&'static Kernel],
+    /// Its cases.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// How the values of a case's input are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Uniform in -1..1.
+    Signed,
+    /// Uniform in 0.1..1.1, for variances.
+    Positive,
+    /// Uniform in -30..30, for saturating functions.
+    Wide,
+}
+
+/// An operator applied to shapes: odd ones, ones, tile sizes and their neighbours, and the model's own.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The operator with its settings.
+    pub operator: Arc<dyn Operator>,
+    /// Shape and values of every input.
+    pub inputs: Vec<(Shape, Fill)>,
+    /// Largest normalised mean squared error against the f64 definition.
+    pub tolerance: f64,
+    /// Whether it is a shape of the published model: for benches, too large for the plain f64 loops.
+    pub published_size: bool,
+}
+
+impl Case {
+    /// A test case with inputs in -1..1 and the tolerance 1e-7.
+    pub fn new<const N: usize, S: Into<Shape>>(operator: impl Operator, inputs: [S; N]) -> Self {
+        Self {
+            operator: Arc::new(operator),
+            inputs: inputs.into_iter().map(|s| (s.into(), Fill::Signed)).collect(),
+            tolerance: 1e-7,
+            published_size: false,
+        }
+    }
+
+    /// The same with another way of drawing input `index`.
+    #[must_use]
+    pub fn fill(mut self, index: usize, fill: Fill) -> Self {
+        if let Some(input) = self.inputs.get_mut(index) {
+            input.1 = fill;
+        }
+        self
+    }
+
+    /// The same with another tolerance.
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: f64) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// The same as a case of the published model's size.
+    #[must_use]
+    pub fn published_size(mut self) -> Self {
+        self.published_size = true;
+        self
+    }
+}
+
+/// The inputs as an array of the operator's arity.
+///
+/// # Errors
+/// Another number of inputs.
+pub(super) fn arity<'a, const N: usize>(operator: &'static str, inputs: &'a [Shape]) -> Result<[&'a Shape; N]> {
+    let refs: Vec<&Shape> = inputs.iter().collect();
+    refs.try_into().map_err(|_| Error::shape(operator, format!("{} inputs", inputs.len()), format!("{N}")))
+}
+
+/// Batch, height, width, channels.
+///
+/// # Errors
+/// A rank other than four.
+pub(super) fn nhwc(operator: &'static str, shape: &Shape) -> Result<[usize; 4]> {
+    shape.nhwc().ok_or_else(|| Error::shape(operator, shape.to_string(), "batch x height x width x channels"))
+}

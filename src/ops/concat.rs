@@ -1,0 +1,77 @@
+//! Concatenation of channels.
+
+use std::any::Any;
+
+use rayon::prelude::*;
+
+use super::case::{self, Case, Entry};
+use crate::error::{Error, Result};
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+
+/// Two tensors side by side along the innermost axis: (..., A) and (..., B) give (..., A + B).
+#[derive(Debug, Clone, Copy)]
+pub struct Concat;
+
+pub(super) const ENTRY: Entry = Entry { name: "concat", kernels: &[], cases };
+
+impl Operator for Concat {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [a, b] = case::arity(self.name(), inputs)?;
+        if a.with_channels(1) != b.with_channels(1) {
+            return Err(Error::shape(self.name(), format!("{a} and {b}"), "the same extents but for the channels"));
+        }
+        Ok(vec![a.with_channels(a.channels() + b.channels())])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: 0, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        let (ca, cb) = (shapes.inputs[0].channels(), shapes.inputs[1].channels());
+        let rows = 1 + (1 << 14) / (ca + cb);
+        outputs[0]
+            .par_chunks_mut(rows * (ca + cb))
+            .zip(inputs[0].par_chunks(rows * ca))
+            .zip(inputs[1].par_chunks(rows * cb))
+            .for_each(|((out, a), b)| {
+                for ((out, a), b) in out.chunks_exact_mut(ca + cb).zip(a.chunks_exact(ca)).zip(b.chunks_exact(cb)) {
+                    let (left, right) = out.split_at_mut(ca);
+                    left.copy_from_slice(a);
+                    right.copy_from_slice(b);
+                }
+            });
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let (ca, cb) = (shapes.inputs[0].channels(), shapes.inputs[1].channels());
+        let mut out = Vec::with_capacity(shapes.outputs[0].elements());
+        for row in 0..shapes.inputs[0].rows() {
+            out.extend_from_slice(&inputs[0][row * ca..(row + 1) * ca]);
+            out.extend_from_slice(&inputs[1][row * cb..(row + 1) * cb]);
+        }
+        vec![out]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(Concat, [[2, 5, 7, 3], [2, 5, 7, 5]]),
+        Case::new(Concat, [[1, 1], [1, 1]]),
+        Case::new(Concat, [[3, 64], [3, 65]]),
+        Case::new(Concat, [[1, 384, 384, 64], [1, 384, 384, 64]]).published_size(),
+    ]
+}

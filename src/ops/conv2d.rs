@@ -1,0 +1,120 @@
+//! 2-D convolution with same padding.
+
+use std::any::Any;
+
+use super::activation::Activation;
+use super::case::{self, Case, Entry};
+use crate::error::{Error, Result};
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::numeric::conv;
+
+/// 2-D convolution, stride 1, same padding, with optional bias and fused activation.
+///
+/// Inputs: x (N, H, W, Ci), kernel (Kh, Kw, Ci, Co), and optionally bias (Co). Output (N, H, W, Co):
+/// `y[i, j] = f(bias + sum over a, b of x[i + a - (Kh-1)/2, j + b - (Kw-1)/2] kernel[a, b])`, zeros outside.
+/// An even kernel pads at the bottom and right, as TensorFlow's `SAME` does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Conv2d {
+    /// Applied to the result.
+    pub activation: Activation,
+}
+
+pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[], cases };
+
+impl Operator for Conv2d {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let (x, kernel) = match inputs {
+            [x, kernel] => (x, kernel),
+            [x, kernel, bias] if bias.len() == 1 && bias[0] == kernel.channels() => (x, kernel),
+            _ => return Err(Error::shape(self.name(), format!("{inputs:?}"), "x, kernel and optionally bias (Co)")),
+        };
+        let [n, h, w, ci] = case::nhwc(self.name(), x)?;
+        match kernel.nhwc() {
+            Some([_, _, kernel_ci, co]) if kernel_ci == ci => Ok(vec![Shape::from([n, h, w, co])]),
+            _ => Err(Error::shape(self.name(), format!("kernel {kernel} for input {x}"), "kernel Kh x Kw x Ci x Co")),
+        }
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: 2 * (shapes.outputs[0].elements() * shapes.inputs[1].rows()) as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
+        let (Some(x), Some(k)) = (shapes.inputs[0].nhwc(), shapes.inputs[1].nhwc()) else { return };
+        let bias = inputs.get(2).copied();
+        conv::convolve(x, k, inputs[0], inputs[1], bias, self.activation.negative_slope(), outputs[0], scratch);
+    }
+
+    fn cpu_scratch(&self, shapes: &Shapes) -> usize {
+        conv::scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4())
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let ([n, h, w, ci], [kh, kw, _, co]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
+        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
+        let mut out = Vec::with_capacity(n * h * w * co);
+        for b in 0..n {
+            for i in 0..h {
+                for j in 0..w {
+                    for o in 0..co {
+                        let mut sum = inputs.get(2).map_or(0.0, |bias| bias[o]);
+                        for a in 0..kh {
+                            for c in 0..kw {
+                                let (y, x) = ((i + a).wrapping_sub(top), (j + c).wrapping_sub(left));
+                                if y < h && x < w {
+                                    for q in 0..ci {
+                                        sum += inputs[0][((b * h + y) * w + x) * ci + q]
+                                            * inputs[1][((a * kw + c) * ci + q) * co + o];
+                                    }
+                                }
+                            }
+                        }
+                        out.push(self.activation.reference(sum));
+                    }
+                }
+            }
+        }
+        vec![out]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        case([2, 5, 7, 3], [3, 3, 3, 5], true, LEAKY),
+        case([1, 1, 1, 1], [3, 3, 1, 1], false, Activation::Identity),
+        case([1, 8, 8, 6], [2, 2, 6, 4], false, Activation::Identity),
+        case([2, 9, 17, 8], [1, 1, 8, 8], true, Activation::Identity),
+        case([1, 13, 33, 16], [3, 3, 16, 65], true, LEAKY),
+        case([1, 16, 64, 12], [3, 3, 12, 64], true, LEAKY),
+        case([2, 17, 31, 33], [3, 3, 33, 31], false, LEAKY),
+        case([1, 7, 65, 64], [2, 2, 64, 32], true, Activation::Identity),
+        case([1, 384, 384, 64], [3, 3, 64, 64], true, LEAKY).published_size(),
+        case([1, 384, 384, 128], [3, 3, 128, 64], true, LEAKY).published_size(),
+        case([1, 384, 384, 128], [2, 2, 128, 64], true, Activation::Identity).published_size(),
+        case([1, 192, 192, 128], [3, 3, 128, 128], true, LEAKY).published_size(),
+        case([1, 96, 96, 256], [3, 3, 256, 256], true, LEAKY).published_size(),
+        case([1, 48, 48, 512], [3, 3, 512, 512], true, LEAKY).published_size(),
+    ]
+}
+
+const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
+
+fn case(x: [usize; 4], kernel: [usize; 4], bias: bool, activation: Activation) -> Case {
+    let operator = Conv2d { activation };
+    let (x, kernel, co) = (Shape::from(x), Shape::from(kernel), kernel[3]);
+    let case = if bias { Case::new(operator, [x, kernel, Shape::from([co])]) } else { Case::new(operator, [x, kernel]) };
+    case.tolerance(1e-6)
+}

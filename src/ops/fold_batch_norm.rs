@@ -1,0 +1,97 @@
+//! Folds an inference batch norm into the convolution before it.
+
+use std::any::Any;
+
+use super::case::{Case, Entry, Fill};
+use crate::error::{Error, Result};
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::numeric::vector;
+
+/// Weights of the one convolution that equals a convolution followed by [`super::BatchNorm`].
+///
+/// Inputs: kernel (..., C), gamma, beta, mean, variance (C each), and optionally the convolution's bias (C).
+/// Outputs: kernel scaled by `s = gamma / sqrt(variance + epsilon)`, and bias `beta + (bias - mean) s`.
+/// The plan inserts it; its inputs are weights alone, so it runs once when weights are loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct FoldBatchNorm {
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+pub(super) const ENTRY: Entry = Entry { name: "fold_batch_norm", kernels: &[], cases };
+
+impl Operator for FoldBatchNorm {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let channels = inputs.first().map_or(0, Shape::channels);
+        if !(5..=6).contains(&inputs.len()) || inputs[1..].iter().any(|s| s.len() != 1 || s[0] != channels) {
+            return Err(Error::shape(self.name(), format!("{inputs:?}"), "kernel (..., C) and four or five vectors (C)"));
+        }
+        Ok(vec![inputs[0].clone(), Shape::from([channels])])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        let channels = shapes.inputs[0].channels();
+        let [gamma, beta, mean, variance] = [inputs[1], inputs[2], inputs[3], inputs[4]];
+        let [kernel, bias] = outputs else { return };
+        for c in 0..channels {
+            let scale = gamma[c] / (variance[c] + self.epsilon).sqrt();
+            bias[c] = beta[c] + (inputs.get(5).map_or(0.0, |b| b[c]) - mean[c]) * scale;
+        }
+        let scale: Vec<f32> = gamma.iter().zip(variance).map(|(g, v)| g / (v + self.epsilon).sqrt()).collect();
+        vector::rows(inputs[0], kernel, channels, |x, out| {
+            for ((o, &x), &s) in out.iter_mut().zip(x).zip(&scale) {
+                *o = x * s;
+            }
+        });
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let channels = shapes.inputs[0].channels();
+        let [gamma, beta, mean, variance] = [inputs[1], inputs[2], inputs[3], inputs[4]];
+        let scale: Vec<f64> =
+            (0..channels).map(|c| gamma[c] / (variance[c] + f64::from(self.epsilon)).sqrt()).collect();
+        let kernel = inputs[0].iter().enumerate().map(|(i, x)| x * scale[i % channels]).collect();
+        let bias = (0..channels)
+            .map(|c| beta[c] + (inputs.get(5).map_or(0.0, |b| b[c]) - mean[c]) * scale[c])
+            .collect();
+        vec![kernel, bias]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        case([3, 3, 5, 7].into(), true),
+        case([2, 2, 3, 4].into(), false),
+        case([1, 1].into(), true),
+        case([3, 3, 64, 64].into(), true).published_size(),
+    ]
+}
+
+fn case(kernel: Shape, bias: bool) -> Case {
+    let operator = FoldBatchNorm { epsilon: 1e-3 };
+    let c = Shape::from([kernel.channels()]);
+    let (gamma, beta, mean, variance) = (c.clone(), c.clone(), c.clone(), c.clone());
+    let case = if bias {
+        Case::new(operator, [kernel, gamma, beta, mean, variance, c])
+    } else {
+        Case::new(operator, [kernel, gamma, beta, mean, variance])
+    };
+    case.fill(4, Fill::Positive)
+}

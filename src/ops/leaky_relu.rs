@@ -1,0 +1,59 @@
+//! `x` where positive, else `slope * x`.
+
+use std::any::Any;
+
+use super::case::{Case, Entry};
+use crate::error::Result;
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::numeric::vector;
+
+/// `x` where positive, else `slope * x`.
+#[derive(Debug, Clone, Copy)]
+pub struct LeakyRelu {
+    /// The factor for negative values.
+    pub slope: f32,
+}
+
+pub(super) const ENTRY: Entry = Entry { name: "leaky_relu", kernels: &[], cases };
+
+impl Operator for LeakyRelu {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [x] = super::case::arity(self.name(), inputs)?;
+        Ok(vec![x.clone()])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: 1 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        let slope = self.slope;
+        vector::map(inputs[0], outputs[0], move |x| if x > 0.0 { x } else { slope * x });
+    }
+
+    fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        vec![inputs[0].iter().map(|&x| if x > 0.0 { x } else { f64::from(self.slope) * x }).collect()]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(LeakyRelu { slope: 0.2 }, [[2, 5, 7, 3]]),
+        Case::new(LeakyRelu { slope: 0.2 }, [[1]]),
+        Case::new(LeakyRelu { slope: 0.2 }, [[257]]),
+        Case::new(LeakyRelu { slope: 0.2 }, [[1, 384, 384, 64]]).published_size(),
+    ]
+}

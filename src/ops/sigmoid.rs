@@ -1,0 +1,55 @@
+//! The logistic function, `1 / (1 + exp(-x))`.
+
+use std::any::Any;
+
+use super::case::{Case, Entry, Fill};
+use crate::error::Result;
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::numeric::vector;
+
+/// The logistic function, `1 / (1 + exp(-x))`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sigmoid;
+
+pub(super) const ENTRY: Entry = Entry { name: "sigmoid", kernels: &[], cases };
+
+impl Operator for Sigmoid {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [x] = super::case::arity(self.name(), inputs)?;
+        Ok(vec![x.clone()])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: 10 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        vector::map(inputs[0], outputs[0], move |x| 1.0 / (1.0 + vector::exp(-x)));
+    }
+
+    fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        vec![inputs[0].iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect()]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(Sigmoid, [[2, 5, 7, 3]]).fill(0, Fill::Wide),
+        Case::new(Sigmoid, [[1]]).fill(0, Fill::Wide),
+        Case::new(Sigmoid, [[257]]).fill(0, Fill::Wide),
+        Case::new(Sigmoid, [[8, 1, 1, 64]]).published_size(),
+    ]
+}

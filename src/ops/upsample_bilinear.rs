@@ -1,0 +1,95 @@
+//! Bilinear upsampling by two.
+
+use std::any::Any;
+
+use rayon::prelude::*;
+
+use super::case::{self, Case, Entry};
+use crate::error::Result;
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+
+/// (N, H, W, C) to (N, 2H, 2W, C), half-pixel centres, edges clamped: output i lies at (i + 0.5) / 2 - 0.5, so its two
+/// neighbours weigh 3/4 and 1/4 along each axis.
+#[derive(Debug, Clone, Copy)]
+pub struct UpsampleBilinear;
+
+pub(super) const ENTRY: Entry = Entry { name: "upsample_bilinear", kernels: &[], cases };
+
+impl Operator for UpsampleBilinear {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [x] = case::arity(self.name(), inputs)?;
+        let [n, h, w, c] = case::nhwc(self.name(), x)?;
+        Ok(vec![Shape::from([n, 2 * h, 2 * w, c])])
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        Cost { flop: 7 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
+        let [_, h, w, c] = shapes.inputs[0].padded4();
+        // The nearer neighbour is the pixel itself, the farther one before it for even outputs and after it for odd ones.
+        let farther = |i: usize, n: usize| if i % 2 == 0 { (i / 2).saturating_sub(1) } else { (i / 2 + 1).min(n - 1) };
+        outputs[0].par_chunks_mut(2 * w * c).enumerate().for_each(|(row, out)| {
+            let (b, i) = (row / (2 * h), row % (2 * h));
+            let line = |y: usize| &inputs[0][(b * h + y) * w * c..][..w * c];
+            let (near, far) = (line(i / 2), line(farther(i, h)));
+            for (j, out) in out.chunks_exact_mut(c).enumerate() {
+                let (p, q) = (j / 2 * c, farther(j, w) * c);
+                for (k, o) in out.iter_mut().enumerate() {
+                    let top = 0.75 * near[p + k] + 0.25 * near[q + k];
+                    let bottom = 0.75 * far[p + k] + 0.25 * far[q + k];
+                    *o = 0.75 * top + 0.25 * bottom;
+                }
+            }
+        });
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let [n, h, w, c] = shapes.inputs[0].padded4();
+        // Position of output i on the input axis, as two clamped neighbours and the weight of the second.
+        let axis = |i: usize, n: usize| {
+            let at = (i as f64 + 0.5) / 2.0 - 0.5;
+            let clamp = |x: f64| x.clamp(0.0, (n - 1) as f64) as usize;
+            (clamp(at.floor()), clamp(at.floor() + 1.0), at - at.floor())
+        };
+        let mut out = Vec::with_capacity(4 * n * h * w * c);
+        for b in 0..n {
+            for i in 0..2 * h {
+                for j in 0..2 * w {
+                    let ((y0, y1, v), (x0, x1, u)) = (axis(i, h), axis(j, w));
+                    for q in 0..c {
+                        let at = |y: usize, x: usize| inputs[0][((b * h + y) * w + x) * c + q];
+                        let top = at(y0, x0) * (1.0 - u) + at(y0, x1) * u;
+                        let bottom = at(y1, x0) * (1.0 - u) + at(y1, x1) * u;
+                        out.push(top * (1.0 - v) + bottom * v);
+                    }
+                }
+            }
+        }
+        vec![out]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(UpsampleBilinear, [[2, 3, 5, 3]]),
+        Case::new(UpsampleBilinear, [[1, 1, 1, 1]]),
+        Case::new(UpsampleBilinear, [[1, 1, 7, 2]]),
+        Case::new(UpsampleBilinear, [[1, 17, 31, 33]]),
+        Case::new(UpsampleBilinear, [[1, 192, 192, 64]]).published_size(),
+    ]
+}
