@@ -14,10 +14,13 @@
 //! - [`atomic_file`], [`error`]: files that appear whole; the error type.
 
 pub mod atomic_file;
+pub mod cpu;
 pub mod error;
-pub mod raster;
-
-pub use error::{Error, Result};
+pub mod executor;
 pub mod graph;
 pub mod numeric;
 pub mod ops;
+pub mod plan;
+pub mod raster;
+
+pub use error::{Error, Result};

@@ -133,6 +133,11 @@ impl Graph {
         &self.tensors
     }
 
+    /// The ids of all tensors, in order.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
+        (0..self.tensors.len()).map(TensorId)
+    }
+
     /// All nodes, in an order they can run in.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
@@ -180,13 +185,14 @@ impl Graph {
         let mut tensors: Vec<Vec<f64>> = vec![Vec::new(); self.tensors.len()];
         for (slot, tensor) in tensors.iter_mut().zip(&self.tensors) {
             if !matches!(tensor.source, Source::Node(_)) {
-                let value = values.get(&tensor.name).filter(|v| v.len() == tensor.shape.elements()).ok_or_else(|| {
-                    Error::bad_argument(
-                        format!("no value of shape {} for {}", tensor.shape, tensor.name),
-                        "a value for every input and parameter",
-                        "add it",
-                    )
-                })?;
+                let value =
+                    values.get(&tensor.name).filter(|v| v.len() == tensor.shape.elements()).ok_or_else(|| {
+                        Error::bad_argument(
+                            format!("no value of shape {} for {}", tensor.shape, tensor.name),
+                            "a value for every input and parameter",
+                            "add it",
+                        )
+                    })?;
                 slot.clone_from(value);
             }
         }

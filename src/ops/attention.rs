@@ -42,7 +42,13 @@ impl Operator for Attention {
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
-        Cost { flop: (shapes.inputs[1].get(1).map_or(0, |t| t * shapes.inputs[0].elements() * 4 + 5 * self.heads * t * shapes.inputs[0].rows())) as u64, bytes: bytes_moved(shapes) }
+        Cost {
+            flop: (shapes.inputs[1]
+                .get(1)
+                .map_or(0, |t| t * shapes.inputs[0].elements() * 4 + 5 * self.heads * t * shapes.inputs[0].rows()))
+                as u64,
+            bytes: bytes_moved(shapes),
+        }
     }
 
     fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {

@@ -115,6 +115,7 @@ const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
 fn case(x: [usize; 4], kernel: [usize; 4], bias: bool, activation: Activation) -> Case {
     let operator = Conv2d { activation };
     let (x, kernel, co) = (Shape::from(x), Shape::from(kernel), kernel[3]);
-    let case = if bias { Case::new(operator, [x, kernel, Shape::from([co])]) } else { Case::new(operator, [x, kernel]) };
+    let case =
+        if bias { Case::new(operator, [x, kernel, Shape::from([co])]) } else { Case::new(operator, [x, kernel]) };
     case.tolerance(1e-6)
 }

@@ -29,7 +29,11 @@ impl Operator for FoldBatchNorm {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let channels = inputs.first().map_or(0, Shape::channels);
         if !(5..=6).contains(&inputs.len()) || inputs[1..].iter().any(|s| s.len() != 1 || s[0] != channels) {
-            return Err(Error::shape(self.name(), format!("{inputs:?}"), "kernel (..., C) and four or five vectors (C)"));
+            return Err(Error::shape(
+                self.name(),
+                format!("{inputs:?}"),
+                "kernel (..., C) and four or five vectors (C)",
+            ));
         }
         Ok(vec![inputs[0].clone(), Shape::from([channels])])
     }
@@ -64,9 +68,8 @@ impl Operator for FoldBatchNorm {
         let scale: Vec<f64> =
             (0..channels).map(|c| gamma[c] / (variance[c] + f64::from(self.epsilon)).sqrt()).collect();
         let kernel = inputs[0].iter().enumerate().map(|(i, x)| x * scale[i % channels]).collect();
-        let bias = (0..channels)
-            .map(|c| beta[c] + (inputs.get(5).map_or(0.0, |b| b[c]) - mean[c]) * scale[c])
-            .collect();
+        let bias =
+            (0..channels).map(|c| beta[c] + (inputs.get(5).map_or(0.0, |b| b[c]) - mean[c]) * scale[c]).collect();
         vec![kernel, bias]
     }
 

@@ -40,9 +40,7 @@ impl MatMul {
         let (batch, (m, k), (kb, n)) = match (&a[..], &b[..]) {
             (&[x, y], &[p, q]) => (1, swap(self.transpose_a, x, y), swap(self.transpose_b, p, q)),
             (_, &[p, q]) if !self.transpose_a => (1, (a.rows(), a.channels()), swap(self.transpose_b, p, q)),
-            (&[ba, x, y], &[bb, p, q]) if ba == bb => {
-                (ba, swap(self.transpose_a, x, y), swap(self.transpose_b, p, q))
-            }
+            (&[ba, x, y], &[bb, p, q]) if ba == bb => (ba, swap(self.transpose_a, x, y), swap(self.transpose_b, p, q)),
             _ => return None,
         };
         (k == kb).then_some(Extents { batch, m, n, k })
@@ -57,7 +55,8 @@ impl Operator for MatMul {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        let wrong = || Error::shape(self.name(), format!("{inputs:?}"), "a (..., M, K), b (K, N) and optionally bias (N)");
+        let wrong =
+            || Error::shape(self.name(), format!("{inputs:?}"), "a (..., M, K), b (K, N) and optionally bias (N)");
         let (a, b, bias) = match inputs {
             [a, b] => (a, b, None),
             [a, b, bias] => (a, b, Some(bias)),
@@ -75,7 +74,12 @@ impl Operator for MatMul {
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
-        Cost { flop: self.extents(&shapes.inputs[0], &shapes.inputs[1]).map_or(0, |e| 2 * (e.batch * e.m * e.n * e.k) as u64), bytes: bytes_moved(shapes) }
+        Cost {
+            flop: self
+                .extents(&shapes.inputs[0], &shapes.inputs[1])
+                .map_or(0, |e| 2 * (e.batch * e.m * e.n * e.k) as u64),
+            bytes: bytes_moved(shapes),
+        }
     }
 
     fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {

@@ -1,0 +1,48 @@
+//! What both executors offer.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Source};
+use crate::plan::Plan;
+
+/// Named arrays, in the layout of the graph's tensors of the same name.
+pub type Arrays = HashMap<String, Vec<f32>>;
+
+/// A planned graph on a device, ready to run as often as wanted.
+pub trait Executor {
+    /// Uploads the weights and prepares what depends on them alone. To be called before the first run.
+    ///
+    /// # Errors
+    /// A weight is missing or has the wrong size, or the device fails.
+    fn load(&mut self, weights: &Arrays) -> Result<()>;
+
+    /// Runs the graph once; gives its outputs by name.
+    ///
+    /// # Errors
+    /// An input is missing or has the wrong size, or the device fails.
+    fn run(&mut self, inputs: &Arrays) -> Result<Arrays>;
+
+    /// The plan it runs.
+    fn plan(&self) -> &Plan;
+
+    /// The device in words.
+    fn device(&self) -> String;
+}
+
+/// The array for the tensor `name` of `graph`, checked.
+///
+/// # Errors
+/// It is missing or has the wrong size.
+pub(crate) fn array_for<'a>(graph: &Graph, source: Source, name: &str, arrays: &'a Arrays) -> Result<&'a [f32]> {
+    let kind = if source == Source::Input { "input" } else { "weight" };
+    let shape = graph.sources(source).find(|(_, t)| t.name == name).map(|(_, t)| &t.shape);
+    match (arrays.get(name), shape) {
+        (Some(array), Some(shape)) if array.len() == shape.elements() => Ok(array),
+        (found, shape) => Err(Error::bad_argument(
+            found.map_or_else(|| format!("no {kind} '{name}'"), |a| format!("{} values in {kind} '{name}'", a.len())),
+            shape.map_or_else(|| "a name the model has".to_owned(), |s| format!("{} values ({s})", s.elements())),
+            "give arrays that match the model",
+        )),
+    }
+}

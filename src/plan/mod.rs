@@ -1,0 +1,211 @@
+//! From a graph to a list of steps with a place in memory for every tensor, made once and replayed.
+//!
+//! The plan folds batch norms into convolutions, runs what depends on weights alone only once, and gives every other
+//! tensor a slot: a piece of memory shared by tensors that are never alive together. It knows its peak before anything runs.
+
+pub mod fusion;
+pub mod slots;
+
+use crate::error::Result;
+use crate::graph::{Caps, Graph, Node, Source, TensorId};
+use slots::Lifetime;
+
+/// Floats to which every placement is aligned: 256 bytes, the strictest offset alignment of WebGPU.
+pub const ALIGNMENT: usize = 64;
+
+/// Which executor a plan is for; they differ in their temporary memory.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// The native executor.
+    Cpu,
+    /// The GPU executor on a device of these capabilities.
+    Gpu(Caps),
+}
+
+/// Where a tensor lies. Offsets and slot sizes are in floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// In the weights, at this offset.
+    Parameter(usize),
+    /// In the tensors made once from the weights, at this offset.
+    Prepared(usize),
+    /// In the slot of this index.
+    Slot(usize),
+}
+
+/// One node to run, with slots for its temporary memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Index into the graph's nodes.
+    pub node: usize,
+    /// Slots of the temporary tensors.
+    pub scratch: Vec<usize>,
+}
+
+/// A graph ready to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The graph after fusion.
+    pub graph: Graph,
+    /// Steps that depend on weights alone, to run once after they are loaded.
+    pub prepare: Vec<Step>,
+    /// Steps of every run.
+    pub steps: Vec<Step>,
+    /// The place of every tensor of the graph, by index.
+    pub placements: Vec<Placement>,
+    /// Slot sizes.
+    pub slots: Vec<usize>,
+    /// Size of the weights.
+    pub parameter_floats: usize,
+    /// Size of the tensors made once from the weights.
+    pub prepared_floats: usize,
+}
+
+impl Plan {
+    /// Plans a graph for an executor.
+    ///
+    /// # Errors
+    /// Fused nodes whose shapes do not fit, which would be a defect of the fusion rules.
+    pub fn new(graph: &Graph, target: &Target) -> Result<Self> {
+        let graph = fusion::fold_batch_norms(graph)?;
+        let constant = constants(&graph);
+        let mut placements = vec![Placement::Slot(usize::MAX); graph.tensors().len()];
+        let (mut parameter_floats, mut prepared_floats) = (0, 0);
+        for (id, tensor) in graph.tensors().iter().enumerate() {
+            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
+            let (arena, place): (&mut usize, fn(usize) -> Placement) = match tensor.source {
+                Source::Parameter => (&mut parameter_floats, Placement::Parameter),
+                Source::Node(_) if constant[id] => (&mut prepared_floats, Placement::Prepared),
+                _ => continue,
+            };
+            placements[id] = place(*arena);
+            *arena += floats;
+        }
+        let runs_once = |node: &Node| node.outputs.iter().all(|t| constant[t.index()]);
+        let order =
+            |once: bool| graph.nodes().iter().enumerate().filter(move |(_, n)| runs_once(n) == once).map(|(i, _)| i);
+        let (once, every): (Vec<usize>, Vec<usize>) = (order(true).collect(), order(false).collect());
+
+        // The preparation runs before every step, so its temporary memory may share slots with anything.
+        let mut lifetimes = tensor_lifetimes(&graph, &every, &constant);
+        let tensor_count = lifetimes.len();
+        let mut scratch_of = Vec::new();
+        for (time, &node) in every.iter().enumerate() {
+            scratch_of.push((true, node, scratch_lifetimes(&graph, node, time + 1, target, &mut lifetimes)));
+        }
+        for &node in &once {
+            scratch_of.push((false, node, scratch_lifetimes(&graph, node, 0, target, &mut lifetimes)));
+        }
+        let assignment = slots::assign(&lifetimes.iter().map(|(_, l)| *l).collect::<Vec<_>>());
+        for ((tensor, _), &slot) in lifetimes[..tensor_count].iter().zip(&assignment.slot_of) {
+            if let Some(tensor) = tensor {
+                placements[tensor.index()] = Placement::Slot(slot);
+            }
+        }
+        let (mut prepare, mut steps) = (Vec::new(), Vec::new());
+        for (every_run, node, range) in scratch_of {
+            let step = Step { node, scratch: assignment.slot_of[range].to_vec() };
+            if every_run { steps.push(step) } else { prepare.push(step) }
+        }
+        Ok(Self { graph, prepare, steps, placements, slots: assignment.sizes, parameter_floats, prepared_floats })
+    }
+
+    /// Bytes of activations and temporary memory: the sum of the slots.
+    #[must_use]
+    pub fn slot_bytes(&self) -> u64 {
+        4 * self.slots.iter().sum::<usize>() as u64
+    }
+
+    /// Bytes of everything the executor holds: weights, prepared tensors and slots.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.slot_bytes() + 4 * (self.parameter_floats + self.prepared_floats) as u64
+    }
+
+    /// Names and bytes of the largest tensors that lie in slots, largest first.
+    #[must_use]
+    pub fn largest_tensors(&self, count: usize) -> Vec<(String, u64)> {
+        let mut sizes: Vec<(String, u64)> = self
+            .graph
+            .tensors()
+            .iter()
+            .zip(&self.placements)
+            .filter(|(_, place)| matches!(place, Placement::Slot(_)))
+            .map(|(t, _)| (format!("{} ({})", t.name, t.shape), 4 * t.shape.elements() as u64))
+            .collect();
+        sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        sizes.truncate(count);
+        sizes
+    }
+}
+
+/// Which tensors depend on weights alone.
+fn constants(graph: &Graph) -> Vec<bool> {
+    let mut constant: Vec<bool> = graph.tensors().iter().map(|t| t.source == Source::Parameter).collect();
+    for node in graph.nodes() {
+        if node.inputs.iter().all(|t| constant[t.index()]) {
+            for output in &node.outputs {
+                constant[output.index()] = true;
+            }
+        }
+    }
+    constant
+}
+
+/// When each tensor that changes between runs is alive. Time 0 is before the first step; step i runs at time i + 1.
+fn tensor_lifetimes(graph: &Graph, steps: &[usize], constant: &[bool]) -> Vec<(Option<TensorId>, Lifetime)> {
+    let end = steps.len() + 1;
+    let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
+    for (id, _) in graph.sources(Source::Input) {
+        spans[id.index()] = Some((0, 0));
+    }
+    for (i, &node) in steps.iter().enumerate() {
+        let node = &graph.nodes()[node];
+        for output in &node.outputs {
+            spans[output.index()] = Some((i + 1, i + 1));
+        }
+        for input in &node.inputs {
+            if let Some(span) = &mut spans[input.index()] {
+                span.1 = i + 1;
+            }
+        }
+    }
+    for (_, id) in graph.outputs() {
+        if let Some(span) = &mut spans[id.index()] {
+            span.1 = end;
+        }
+    }
+    let mut lifetimes = Vec::new();
+    for ((id, tensor), span) in graph.ids().zip(graph.tensors()).zip(spans) {
+        if let (Some((first, last)), false) = (span, constant[id.index()]) {
+            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
+            lifetimes.push((Some(id), Lifetime { floats, first, last }));
+        }
+    }
+    lifetimes
+}
+
+/// Appends the temporary tensors of a node, alive at its own time only; gives their range.
+fn scratch_lifetimes(
+    graph: &Graph,
+    node: usize,
+    time: usize,
+    target: &Target,
+    lifetimes: &mut Vec<(Option<TensorId>, Lifetime)>,
+) -> std::ops::Range<usize> {
+    let node = &graph.nodes()[node];
+    let shapes = graph.shapes(node);
+    let sizes = match target {
+        Target::Cpu => vec![node.operator.cpu_scratch(&shapes)],
+        Target::Gpu(caps) => node.operator.gpu_scratch(&shapes, caps),
+    };
+    let first = lifetimes.len();
+    for floats in sizes.into_iter().filter(|&floats| floats > 0) {
+        let floats = floats.next_multiple_of(ALIGNMENT);
+        lifetimes.push((None, Lifetime { floats, first: time, last: time }));
+    }
+    first..lifetimes.len()
+}
+
+#[cfg(test)]
+mod tests;
