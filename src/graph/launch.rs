@@ -108,3 +108,29 @@ pub struct Launch {
     /// from `group_index` of the prelude and must ignore numbers at or past the count they can derive from `params`.
     pub groups: u64,
 }
+
+/// Elements that a group of an elementwise kernel takes: 256 threads, four each.
+pub const ELEMENTS_PER_GROUP: usize = 1024;
+
+impl Launch {
+    /// A dispatch of `groups` workgroups without override constants.
+    #[must_use]
+    pub fn new(kernel: &'static Kernel, bindings: Vec<Binding>, params: &impl Params, groups: usize) -> Self {
+        Self { kernel, constants: Vec::new(), bindings, params: params.block(), groups: groups as u64 }
+    }
+
+    /// A dispatch of an elementwise kernel that reads the operator's first `inputs` inputs and makes `count` elements of
+    /// its first output.
+    #[must_use]
+    pub fn elementwise(kernel: &'static Kernel, inputs: usize, params: &impl Params, count: usize) -> Self {
+        let bindings = (0..inputs).map(Binding::Input).chain([Binding::Output(0)]).collect();
+        Self::new(kernel, bindings, params, count.div_ceil(ELEMENTS_PER_GROUP))
+    }
+}
+
+/// An extent as kernels take it. Saturates: a tensor of so many elements is refused by the executor, since no binding is
+/// so large.
+#[must_use]
+pub fn extent(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

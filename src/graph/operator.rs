@@ -87,6 +87,13 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Which inputs carry the samples of the batch along their outermost axis, as the outputs do; the others, like weights,
+    /// are the same for all samples. A batch slice takes its part of the former. The first input alone unless the operator
+    /// knows better.
+    fn batched(&self, shapes: &Shapes) -> Vec<bool> {
+        (0..shapes.inputs.len()).map(|i| i == 0).collect()
+    }
+
     /// For the plan's fusion rules, which look for operators by type.
     fn as_any(&self) -> &dyn Any;
 }

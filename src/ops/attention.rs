@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{self, Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::attention;
+use crate::{kernel, params};
 
 /// `softmax(q k^T / sqrt d) v` for each head of width d = E / heads (Vaswani et al. 2017).
 ///
@@ -18,7 +19,24 @@ pub struct Attention {
     pub heads: usize,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "attention", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "attention", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("attention");
+
+/// The widest head that the kernel holds in registers.
+const MAX_HEAD: usize = 64;
+
+params! {
+    struct AttentionParams {
+        batch: u32,
+        queries: u32,
+        keys: u32,
+        embedding: u32,
+        heads: u32,
+        head: u32,
+        scale: f32,
+    }
+}
 
 impl Operator for Attention {
     fn name(&self) -> &'static str {
@@ -51,8 +69,33 @@ impl Operator for Attention {
         }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let (&[n, queries, embedding], &[_, keys, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else {
+            return Ok(Vec::new());
+        };
+        let head = embedding / self.heads;
+        if head > MAX_HEAD {
+            return Err(Error::shape(self.name(), format!("heads of width {head}"), "width 64 at most on the GPU"));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "head widths are at most 64")]
+        let scale = 1.0 / (head as f32).sqrt();
+        let params = AttentionParams {
+            batch: extent(n),
+            queries: extent(queries),
+            keys: extent(keys),
+            embedding: extent(embedding),
+            heads: extent(self.heads),
+            head: extent(head),
+            scale,
+        };
+        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output(0)];
+        let mut launch = Launch::new(&KERNEL, bindings, &params, n * self.heads * queries.div_ceil(64));
+        launch.constants.push(("HEAD4", f64::from(extent(head.div_ceil(4)))));
+        Ok(vec![launch])
+    }
+
+    fn batched(&self, _shapes: &Shapes) -> Vec<bool> {
+        vec![true; 3]
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

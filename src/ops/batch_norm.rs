@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{self, Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// `gamma (x - mean) / sqrt(variance + epsilon) + beta` per channel, with given statistics (Ioffe & Szegedy 2015).
 ///
@@ -17,7 +18,11 @@ pub struct BatchNorm {
     pub epsilon: f32,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "batch_norm", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "batch_norm", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("batch_norm");
+
+params! { struct BatchNormParams { count: u32, channels: u32, epsilon: f32 } }
 
 impl Operator for BatchNorm {
     fn name(&self) -> &'static str {
@@ -36,8 +41,10 @@ impl Operator for BatchNorm {
         Cost { flop: 2 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let (count, channels) = (shapes.outputs[0].elements(), shapes.outputs[0].channels());
+        let params = BatchNormParams { count: extent(count), channels: extent(channels), epsilon: self.epsilon };
+        Ok(vec![Launch::elementwise(&KERNEL, 5, &params, count)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

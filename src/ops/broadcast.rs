@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::graph::Shape;
+use crate::graph::{Shape, Shapes, extent};
 
 /// The shape of a broadcast result.
 ///
@@ -36,6 +36,41 @@ pub(crate) fn strides(input: &Shape, output: &Shape) -> [usize; 4] {
         step *= dims[i];
     }
     strides
+}
+
+crate::params! {
+    /// Parameters of the kernels that broadcast.
+    struct Params {
+        count: u32,
+        equal: u32,
+        height: u32,
+        width: u32,
+        channels: u32,
+        a0: u32,
+        a1: u32,
+        a2: u32,
+        a3: u32,
+        b0: u32,
+        b1: u32,
+        b2: u32,
+        b3: u32,
+    }
+}
+
+/// The parameters for two inputs and their result.
+pub(super) fn params(shapes: &Shapes) -> impl crate::graph::Params + use<> {
+    let (a, b, out) = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
+    let [_, height, width, channels] = out.padded4().map(extent);
+    let [a0, a1, a2, a3] = strides(a, out).map(extent);
+    let [b0, b1, b2, b3] = strides(b, out).map(extent);
+    let equal = u32::from(a == out && b == out);
+    Params { count: extent(out.elements()), equal, height, width, channels, a0, a1, a2, a3, b0, b1, b2, b3 }
+}
+
+/// Which inputs carry the samples: those that have the whole outermost axis of the result.
+pub(super) fn batched(shapes: &Shapes) -> Vec<bool> {
+    let out = &shapes.outputs[0];
+    shapes.inputs.iter().map(|s| s.len() == out.len() && s.batch() == out.batch()).collect()
 }
 
 /// Writes `f(a, b)` for every element of the broadcast `output`, in parallel over its innermost rows.

@@ -7,13 +7,18 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// Two tensors side by side along the innermost axis: (..., A) and (..., B) give (..., A + B).
 #[derive(Debug, Clone, Copy)]
 pub struct Concat;
 
-pub(super) const ENTRY: Entry = Entry { name: "concat", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "concat", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("concat");
+
+params! { struct ConcatParams { count: u32, channels_a: u32, channels_b: u32 } }
 
 impl Operator for Concat {
     fn name(&self) -> &'static str {
@@ -32,8 +37,14 @@ impl Operator for Concat {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        let [channels_a, channels_b] = [0, 1].map(|i| extent(shapes.inputs[i].channels()));
+        Ok(vec![Launch::elementwise(&KERNEL, 2, &ConcatParams { count: extent(count), channels_a, channels_b }, count)])
+    }
+
+    fn batched(&self, _shapes: &Shapes) -> Vec<bool> {
+        vec![true, true]
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -6,8 +6,9 @@ use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
 use crate::numeric::conv;
+use crate::{kernel, params};
 
 /// 2-D convolution, stride 1, same padding, with optional bias and fused activation.
 ///
@@ -20,7 +21,41 @@ pub struct Conv2d {
     pub activation: Activation,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[&PLAIN, &TILED, &TILED4], cases };
+
+static PLAIN: Kernel = kernel!("conv2d_plain");
+static TILED: Kernel = kernel!("conv2d_tiled", "tile");
+static TILED4: Kernel = kernel!("conv2d_tiled4", "tile");
+
+/// With fewer output channels most of a tile's 64 columns would be empty.
+const TILED_FROM: usize = 8;
+
+params! {
+    struct PlainParams {
+        count: u32,
+        height: u32,
+        width: u32,
+        channels_in: u32,
+        channels_out: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        has_bias: u32,
+        slope: f32,
+    }
+}
+params! {
+    struct TiledParams {
+        pixels: u32,
+        height: u32,
+        width: u32,
+        channels_in: u32,
+        channels_out: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        has_bias: u32,
+        slope: f32,
+    }
+}
 
 impl Operator for Conv2d {
     fn name(&self) -> &'static str {
@@ -44,8 +79,45 @@ impl Operator for Conv2d {
         Cost { flop: 2 * (shapes.outputs[0].elements() * shapes.inputs[1].rows()) as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [n, height, width, channels_in] = shapes.inputs[0].padded4();
+        let [kernel_height, kernel_width, _, channels_out] = shapes.inputs[1].padded4().map(extent);
+        let co = shapes.inputs[1].channels();
+        let pixels = n * height * width;
+        let has_bias = shapes.inputs.len() > 2;
+        // A convolution without bias leaves its binding to the kernel.
+        let bias = Binding::Input(if has_bias { 2 } else { 1 });
+        let bindings = vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)];
+        let [height, width, channels_in] = [height, width, channels_in].map(extent);
+        let (has_bias, slope) = (u32::from(has_bias), self.activation.negative_slope());
+        if caps.plain_kernels || co < TILED_FROM {
+            let count = pixels * co;
+            let params = PlainParams {
+                count: extent(count),
+                height,
+                width,
+                channels_in,
+                channels_out,
+                kernel_height,
+                kernel_width,
+                has_bias,
+                slope,
+            };
+            return Ok(vec![Launch::new(&PLAIN, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))]);
+        }
+        let params = TiledParams {
+            pixels: extent(pixels),
+            height,
+            width,
+            channels_in,
+            channels_out,
+            kernel_height,
+            kernel_width,
+            has_bias,
+            slope,
+        };
+        let kernel = if channels_in % 4 == 0 && channels_out % 4 == 0 { &TILED4 } else { &TILED };
+        Ok(vec![Launch::new(kernel, bindings, &params, pixels.div_ceil(128) * co.div_ceil(64))])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, (H/P)(W/P), P P C): non-overlapping P x P patches in row-major order, each flattened as
 /// (row, column, channel).
@@ -17,7 +18,11 @@ pub struct ExtractPatches {
     pub size: usize,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "extract_patches", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "extract_patches", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("extract_patches");
+
+params! { struct PatchParams { count: u32, size: u32, across: u32, channels: u32 } }
 
 impl Operator for ExtractPatches {
     fn name(&self) -> &'static str {
@@ -38,8 +43,16 @@ impl Operator for ExtractPatches {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        let [_, _, width, channels] = shapes.inputs[0].padded4();
+        let params = PatchParams {
+            count: extent(count),
+            size: extent(self.size),
+            across: extent(width / self.size),
+            channels: extent(channels),
+        };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

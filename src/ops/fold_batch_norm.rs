@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// Weights of the one convolution that equals a convolution followed by [`super::BatchNorm`].
 ///
@@ -19,7 +20,11 @@ pub struct FoldBatchNorm {
     pub epsilon: f32,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "fold_batch_norm", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "fold_batch_norm", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("fold_batch_norm");
+
+params! { struct FoldParams { count: u32, channels: u32, has_bias: u32, epsilon: f32 } }
 
 impl Operator for FoldBatchNorm {
     fn name(&self) -> &'static str {
@@ -42,8 +47,23 @@ impl Operator for FoldBatchNorm {
         Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let (count, channels) = (shapes.outputs[0].elements(), shapes.outputs[0].channels());
+        let has_bias = shapes.inputs.len() > 5;
+        let mut bindings: Vec<Binding> = (0..5).map(Binding::Input).collect();
+        // A convolution without bias leaves its binding to any other vector.
+        bindings.extend([Binding::Input(if has_bias { 5 } else { 1 }), Binding::Output(0), Binding::Output(1)]);
+        let params = FoldParams {
+            count: extent(count),
+            channels: extent(channels),
+            has_bias: u32::from(has_bias),
+            epsilon: self.epsilon,
+        };
+        Ok(vec![Launch::new(&KERNEL, bindings, &params, count.div_ceil(256))])
+    }
+
+    fn batch_separable(&self) -> bool {
+        false
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

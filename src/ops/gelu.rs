@@ -5,14 +5,19 @@ use std::any::Any;
 use super::case::{Case, Entry, Fill};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// The exact Gaussian error linear unit, `x / 2 * (1 + erf(x / sqrt 2))`.
 #[derive(Debug, Clone, Copy)]
 pub struct Gelu;
 
-pub(super) const ENTRY: Entry = Entry { name: "gelu", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "gelu", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("gelu", "erf");
+
+params! { struct Elementwise { count: u32 } }
 
 impl Operator for Gelu {
     fn name(&self) -> &'static str {
@@ -28,8 +33,9 @@ impl Operator for Gelu {
         Cost { flop: 20 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &Elementwise { count: extent(count) }, count)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

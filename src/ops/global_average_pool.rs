@@ -7,13 +7,28 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 1, 1, C): the mean of each channel over the map.
 #[derive(Debug, Clone, Copy)]
 pub struct GlobalAveragePool;
 
-pub(super) const ENTRY: Entry = Entry { name: "global_average_pool", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "global_average_pool", kernels: &[&PARTS, &MEAN], cases };
+
+static PARTS: Kernel = kernel!("global_average_pool_parts");
+static MEAN: Kernel = kernel!("global_average_pool");
+
+/// Pixels that one workgroup sums.
+const SPAN: usize = 1024;
+
+/// Number of spans of a map.
+fn spans(pixels: usize) -> usize {
+    pixels.div_ceil(SPAN)
+}
+
+params! { struct PartsParams { batch: u32, pixels: u32, channels: u32, spans: u32, span: u32 } }
+params! { struct MeanParams { count: u32, channels: u32, spans: u32, pixels: u32 } }
 
 impl Operator for GlobalAveragePool {
     fn name(&self) -> &'static str {
@@ -30,8 +45,21 @@ impl Operator for GlobalAveragePool {
         Cost { flop: shapes.inputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let [n, h, w, c] = shapes.inputs[0].padded4();
+        let spans = spans(h * w);
+        let [batch, pixels, channels] = [n, h * w, c].map(extent);
+        let parts = PartsParams { batch, pixels, channels, spans: extent(spans), span: extent(SPAN) };
+        let mean = MeanParams { count: extent(n * c), channels, spans: extent(spans), pixels };
+        Ok(vec![
+            Launch::new(&PARTS, vec![Binding::Input(0), Binding::ScratchOut(0)], &parts, n * spans * c.div_ceil(64)),
+            Launch::new(&MEAN, vec![Binding::ScratchIn(0), Binding::Output(0)], &mean, (n * c).div_ceil(256)),
+        ])
+    }
+
+    fn gpu_scratch(&self, shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
+        let [n, h, w, c] = shapes.inputs[0].padded4();
+        vec![n * spans(h * w) * c]
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// `gamma (x - mean) / sqrt(variance + epsilon) + beta`, mean and biased variance over the channels of each row
 /// (Ba et al. 2016). Inputs: x (..., C), gamma (C), beta (C).
@@ -16,7 +17,11 @@ pub struct LayerNorm {
     pub epsilon: f32,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "layer_norm", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "layer_norm", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("layer_norm", "row");
+
+params! { struct LayerNormParams { rows: u32, channels: u32, epsilon: f32 } }
 
 impl Operator for LayerNorm {
     fn name(&self) -> &'static str {
@@ -35,8 +40,11 @@ impl Operator for LayerNorm {
         Cost { flop: 8 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let (rows, channels) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
+        let params = LayerNormParams { rows: extent(rows), channels: extent(channels), epsilon: self.epsilon };
+        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output(0)];
+        Ok(vec![Launch::new(&KERNEL, bindings, &params, rows)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{Case, Entry};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// `x` where positive, else `slope * x`.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +16,11 @@ pub struct LeakyRelu {
     pub slope: f32,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "leaky_relu", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "leaky_relu", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("leaky_relu");
+
+params! { struct LeakyReluParams { count: u32, slope: f32 } }
 
 impl Operator for LeakyRelu {
     fn name(&self) -> &'static str {
@@ -31,8 +36,9 @@ impl Operator for LeakyRelu {
         Cost { flop: 1 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &LeakyReluParams { count: extent(count), slope: self.slope }, count)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

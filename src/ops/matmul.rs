@@ -5,8 +5,9 @@ use std::any::Any;
 use super::case::{Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
 use crate::numeric::gemm;
+use crate::{kernel, params};
 
 /// `a b`, optionally of transposed matrices, plus an optional bias over the columns.
 ///
@@ -47,7 +48,86 @@ impl MatMul {
     }
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "matmul", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "matmul", kernels: &[&PLAIN_KERNEL, &TILED, &TILED4, &SUM], cases };
+
+static PLAIN_KERNEL: Kernel = kernel!("matmul_plain");
+static TILED: Kernel = kernel!("matmul_tiled", "tile");
+static TILED4: Kernel = kernel!("matmul_tiled4", "tile");
+static SUM: Kernel = kernel!("matmul_sum");
+
+/// With fewer columns most of a tile's 64 would be empty.
+const TILED_FROM: usize = 16;
+
+/// Long sums over few rows are split so that a sample gives about this many workgroups.
+const GROUPS_PER_SAMPLE: usize = 64;
+
+impl MatMul {
+    /// Whether the kernel that reads quads of four floats can be used.
+    fn quads(self, e: Extents) -> bool {
+        !self.transpose_a && !self.transpose_b && e.k % 4 == 0 && e.n % 4 == 0
+    }
+
+    /// Into how many parts the inner axis is split, and their length. It depends on the extents of one sample only, so that
+    /// batch slices are computed alike.
+    fn parts(self, a: &Shape, b: &Shape) -> (usize, usize) {
+        let whole = (1, a.channels());
+        let Some(e) = self.extents(a, b) else { return whole };
+        if a.len() < 3 || b.len() != 2 || e.k < 1024 || e.n < TILED_FROM || !self.quads(e) {
+            return whole;
+        }
+        let tiles = (e.m / a.batch()).div_ceil(128) * e.n.div_ceil(64);
+        let parts = (GROUPS_PER_SAMPLE / tiles).clamp(1, e.k / 256);
+        if parts == 1 {
+            return whole;
+        }
+        let length = e.k.div_ceil(parts).next_multiple_of(16);
+        (e.k.div_ceil(length), length)
+    }
+}
+
+params! {
+    struct PlainParams {
+        count: u32,
+        m: u32,
+        n: u32,
+        k: u32,
+        a_batch: u32,
+        a_row: u32,
+        a_inner: u32,
+        b_batch: u32,
+        b_inner: u32,
+        b_column: u32,
+        has_bias: u32,
+    }
+}
+params! {
+    struct TiledParams {
+        batch: u32,
+        m: u32,
+        n: u32,
+        k: u32,
+        a_batch: u32,
+        a_row: u32,
+        a_inner: u32,
+        b_batch: u32,
+        b_inner: u32,
+        b_column: u32,
+        has_bias: u32,
+    }
+}
+params! {
+    struct QuadParams {
+        batch: u32,
+        m: u32,
+        n: u32,
+        k: u32,
+        parts: u32,
+        k_part: u32,
+        b_batch: u32,
+        has_bias: u32,
+    }
+}
+params! { struct SumParams { count: u32, parts: u32, n: u32, has_bias: u32 } }
 
 impl Operator for MatMul {
     fn name(&self) -> &'static str {
@@ -82,8 +162,68 @@ impl Operator for MatMul {
         }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
+        let Some(e) = self.extents(a, b) else { return Ok(Vec::new()) };
+        let has_bias = shapes.inputs.len() > 2;
+        // A product without bias leaves its binding to b.
+        let bias = Binding::Input(if has_bias { 2 } else { 1 });
+        let bindings = vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)];
+        let [batch, m, n, k] = [e.batch, e.m, e.n, e.k].map(extent);
+        let has_bias = u32::from(has_bias);
+        let (a_row, a_inner) = if self.transpose_a { (1, m) } else { (k, 1) };
+        let (b_inner, b_column) = if self.transpose_b { (1, k) } else { (n, 1) };
+        let [a_batch, b_batch] = [e.m * e.k, e.k * e.n].map(extent);
+        let tiles = e.batch * e.m.div_ceil(128) * e.n.div_ceil(64);
+        if caps.plain_kernels || e.n < TILED_FROM {
+            let count = e.batch * e.m * e.n;
+            let params = PlainParams {
+                count: extent(count),
+                m,
+                n,
+                k,
+                a_batch,
+                a_row,
+                a_inner,
+                b_batch,
+                b_inner,
+                b_column,
+                has_bias,
+            };
+            return Ok(vec![Launch::new(&PLAIN_KERNEL, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))]);
+        }
+        if !self.quads(e) {
+            let params = TiledParams { batch, m, n, k, a_batch, a_row, a_inner, b_batch, b_inner, b_column, has_bias };
+            return Ok(vec![Launch::new(&TILED, bindings, &params, tiles)]);
+        }
+        let (parts, k_part) = self.parts(a, b);
+        let mut params =
+            QuadParams { batch, m, n, k, parts: extent(parts), k_part: extent(k_part), b_batch: b_batch / 4, has_bias };
+        if parts == 1 {
+            return Ok(vec![Launch::new(&TILED4, bindings, &params, tiles)]);
+        }
+        params.has_bias = 0;
+        let count = e.m * e.n;
+        let sum = SumParams { count: extent(count), parts: extent(parts), n, has_bias };
+        let to_scratch = vec![Binding::Input(0), Binding::Input(1), bias, Binding::ScratchOut(0)];
+        let from_scratch = vec![Binding::ScratchIn(0), bias, Binding::Output(0)];
+        Ok(vec![
+            Launch::new(&TILED4, to_scratch, &params, tiles * parts),
+            Launch::new(&SUM, from_scratch, &sum, count.div_ceil(ELEMENTS_PER_GROUP)),
+        ])
+    }
+
+    fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
+        match self.parts(&shapes.inputs[0], &shapes.inputs[1]) {
+            (parts, _) if parts > 1 && !caps.plain_kernels => vec![parts * shapes.outputs[0].elements()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn batched(&self, shapes: &Shapes) -> Vec<bool> {
+        // The outermost axis of a transposed matrix is the summed one.
+        let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
+        vec![a.len() > 2 || !self.transpose_a, b.len() == 3, false][..shapes.inputs.len()].to_vec()
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -7,13 +7,18 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// (N, 2H, 2W, C) to (N, H, W, C): the largest of each 2 x 2 block.
 #[derive(Debug, Clone, Copy)]
 pub struct MaxPool;
 
-pub(super) const ENTRY: Entry = Entry { name: "max_pool", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "max_pool", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("max_pool");
+
+params! { struct MaxPoolParams { count: u32, width: u32, channels: u32 } }
 
 impl Operator for MaxPool {
     fn name(&self) -> &'static str {
@@ -33,8 +38,10 @@ impl Operator for MaxPool {
         Cost { flop: 3 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        let [_, _, width, channels] = shapes.outputs[0].padded4().map(extent);
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &MaxPoolParams { count: extent(count), width, channels }, count)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -6,13 +6,16 @@ use super::broadcast;
 use super::case::{Case, Entry};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes};
+use crate::kernel;
 
 /// `a * b`; extents are equal or one, aligned at the innermost axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Multiply;
 
-pub(super) const ENTRY: Entry = Entry { name: "multiply", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "multiply", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("multiply");
 
 impl Operator for Multiply {
     fn name(&self) -> &'static str {
@@ -28,8 +31,13 @@ impl Operator for Multiply {
         Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        Ok(vec![Launch::elementwise(&KERNEL, 2, &broadcast::params(shapes), count)])
+    }
+
+    fn batched(&self, shapes: &Shapes) -> Vec<bool> {
+        broadcast::batched(shapes)
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

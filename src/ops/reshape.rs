@@ -5,7 +5,8 @@ use std::any::Any;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// Copies a tensor to a shape with as many elements. The outermost extent must stay, so that batches can be sliced.
 #[derive(Debug, Clone)]
@@ -14,7 +15,11 @@ pub struct Reshape {
     pub inner: Vec<usize>,
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "reshape", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "reshape", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("reshape");
+
+params! { struct Elementwise { count: u32 } }
 
 impl Operator for Reshape {
     fn name(&self) -> &'static str {
@@ -34,8 +39,9 @@ impl Operator for Reshape {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &Elementwise { count: extent(count) }, count)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

@@ -5,14 +5,24 @@ use std::any::Any;
 use super::case::{self, Case, Entry, Fill};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::vector;
+use crate::{kernel, params};
 
 /// `exp(x - max x) / sum exp(x - max x)` over the innermost axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Softmax;
 
-pub(super) const ENTRY: Entry = Entry { name: "softmax", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "softmax", kernels: &[&SHORT, &WIDE], cases };
+
+static SHORT: Kernel = kernel!("softmax");
+static WIDE: Kernel = kernel!("softmax_wide", "row");
+
+/// From this row length on a workgroup shares a row.
+const WIDE_FROM: usize = 64;
+
+params! { struct ShortParams { count: u32, channels: u32 } }
+params! { struct WideParams { rows: u32, channels: u32 } }
 
 impl Operator for Softmax {
     fn name(&self) -> &'static str {
@@ -28,8 +38,14 @@ impl Operator for Softmax {
         Cost { flop: 12 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (rows, channels) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
+        if caps.plain_kernels || channels < WIDE_FROM {
+            let params = ShortParams { count: extent(rows), channels: extent(channels) };
+            return Ok(vec![Launch::elementwise(&SHORT, 1, &params, rows)]);
+        }
+        let params = WideParams { rows: extent(rows), channels: extent(channels) };
+        Ok(vec![Launch::new(&WIDE, vec![Binding::Input(0), Binding::Output(0)], &params, rows)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

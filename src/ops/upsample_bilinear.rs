@@ -7,14 +7,19 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 2H, 2W, C), half-pixel centres, edges clamped: output i lies at (i + 0.5) / 2 - 0.5, so its two
 /// neighbours weigh 3/4 and 1/4 along each axis.
 #[derive(Debug, Clone, Copy)]
 pub struct UpsampleBilinear;
 
-pub(super) const ENTRY: Entry = Entry { name: "upsample_bilinear", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "upsample_bilinear", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("upsample_bilinear");
+
+params! { struct BilinearParams { count: u32, height: u32, width: u32, channels: u32 } }
 
 impl Operator for UpsampleBilinear {
     fn name(&self) -> &'static str {
@@ -31,8 +36,11 @@ impl Operator for UpsampleBilinear {
         Cost { flop: 7 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        let [_, height, width, channels] = shapes.inputs[0].padded4().map(extent);
+        let params = BilinearParams { count: extent(count), height, width, channels };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

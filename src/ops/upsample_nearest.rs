@@ -7,13 +7,18 @@ use rayon::prelude::*;
 use super::case::{self, Case, Entry};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 2H, 2W, C): every pixel four times.
 #[derive(Debug, Clone, Copy)]
 pub struct UpsampleNearest;
 
-pub(super) const ENTRY: Entry = Entry { name: "upsample_nearest", kernels: &[], cases };
+pub(super) const ENTRY: Entry = Entry { name: "upsample_nearest", kernels: &[&KERNEL], cases };
+
+static KERNEL: Kernel = kernel!("upsample_nearest");
+
+params! { struct NearestParams { count: u32, width: u32, channels: u32 } }
 
 impl Operator for UpsampleNearest {
     fn name(&self) -> &'static str {
@@ -30,8 +35,10 @@ impl Operator for UpsampleNearest {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, _shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(Vec::new())
+    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        let count = shapes.outputs[0].elements();
+        let [_, _, width, channels] = shapes.outputs[0].padded4().map(extent);
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &NearestParams { count: extent(count), width, channels }, count)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
