@@ -17,6 +17,7 @@ pub mod atomic_file;
 pub mod cpu;
 pub mod error;
 pub mod executor;
+pub mod gpu;
 pub mod graph;
 pub mod numeric;
 pub mod ops;

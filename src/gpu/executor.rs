@@ -1,0 +1,292 @@
+//! A planned graph on a GPU: buffers, pipelines and bind groups made once, then replayed.
+
+use super::device::Gpu;
+use super::dispatch::{Dispatch, Range, Recorder, storage_buffer};
+use super::kernel::PipelineCache;
+use super::readback::{self, Readback};
+use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
+use crate::error::{Error, Result};
+use crate::executor::{Arrays, Executor, array_for};
+use crate::graph::{Binding, Graph, Node, Source, TensorId};
+use crate::plan::{Placement, Plan, Step, Target};
+
+/// A planned graph on a GPU.
+#[derive(Debug)]
+pub struct GpuExecutor {
+    gpu: Gpu,
+    plan: Plan,
+    memory: Memory,
+    prepare: Vec<Vec<Dispatch>>,
+    /// Dispatches of every run, by submission.
+    steps: Vec<Vec<Dispatch>>,
+    results: Vec<(String, Readback)>,
+    loaded: bool,
+}
+
+/// Buffers behind the plan's placements.
+///
+/// A dispatch may not bind one buffer both to read and to write. Weights are never written by a dispatch, slots of the tensors of one
+/// step differ by their lifetimes, and prepared tensors have a buffer each.
+#[derive(Debug, Default)]
+struct Memory {
+    parameters: Option<wgpu::Buffer>,
+    prepared: Vec<Option<wgpu::Buffer>>,
+    slots: Vec<wgpu::Buffer>,
+}
+
+impl GpuExecutor {
+    /// Plans `graph` for `gpu` and takes all memory. The limits are those of [`Gpu::caps`], which may be lowered.
+    ///
+    /// # Errors
+    /// The plan does not fit the device, or the device fails.
+    pub fn new(gpu: Gpu, graph: &Graph) -> Result<Self> {
+        pollster::block_on(Self::new_async(gpu, graph))
+    }
+
+    /// [`GpuExecutor::new`] without blocking.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::new`].
+    pub async fn new_async(gpu: Gpu, graph: &Graph) -> Result<Self> {
+        let plan = Plan::new(graph, &Target::Gpu(gpu.caps.clone()))?;
+        let mut held = 0;
+        let memory = allocate(&gpu, &plan, &mut held).await?;
+        let mut cache = PipelineCache::default();
+        let prepare = record(&gpu, &plan, &plan.prepare, &memory, &mut cache).await?;
+        let steps = record(&gpu, &plan, &plan.steps, &memory, &mut cache).await?;
+        let mut results = Vec::new();
+        for (name, tensor) in plan.graph.outputs() {
+            let source = memory.range(&plan, *tensor)?;
+            held += source.bytes;
+            let made = gpu.guarded(|| Readback::new(&gpu, source)).await;
+            results.push((name.clone(), made.map_err(|e| refused(&gpu, &plan, held, &e))?));
+        }
+        Ok(Self { gpu, plan, memory, prepare, steps, results, loaded: false })
+    }
+
+    /// Number of dispatches of a run.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.steps.iter().map(Vec::len).sum()
+    }
+
+    /// Bytes of GPU memory that are held: weights, prepared tensors, slots and the buffers that results are read from.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let memory = &self.memory;
+        let buffers = memory.parameters.iter().chain(memory.prepared.iter().flatten()).chain(&memory.slots);
+        buffers.map(wgpu::Buffer::size).sum::<u64>() + self.results.iter().map(|(_, r)| r.bytes()).sum::<u64>()
+    }
+
+    /// [`Executor::run`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub async fn run_async(&mut self, inputs: &Arrays) -> Result<Arrays> {
+        if !self.loaded && self.plan.parameter_floats > 0 {
+            return Err(Error::bad_argument("no weights", "weights before the first run", "load them"));
+        }
+        // All inputs are checked before any is sent.
+        let mut writes = Vec::new();
+        for (id, tensor) in self.plan.graph.sources(Source::Input) {
+            let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
+            writes.push((self.memory.range(&self.plan, id)?, values));
+        }
+        for (range, values) in writes {
+            self.gpu.queue.write_buffer(&range.buffer, range.offset, bytemuck::cast_slice(values));
+        }
+        self.submit(&self.steps, &self.results);
+        let values = {
+            let readbacks: Vec<&Readback> = self.results.iter().map(|(_, r)| r).collect();
+            readback::read(&self.gpu, &readbacks).await?
+        };
+        Ok(self.results.iter().map(|(name, _)| name.clone()).zip(values).collect())
+    }
+
+    /// Encodes and submits, then the copies of the results. Errors are caught by [`Gpu::check`].
+    fn submit(&self, submissions: &[Vec<Dispatch>], results: &[(String, Readback)]) {
+        for dispatches in submissions {
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for dispatch in dispatches {
+                    dispatch.record(&mut pass);
+                }
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+        if !results.is_empty() {
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (_, result) in results {
+                result.record(&mut encoder);
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
+    }
+}
+
+impl Executor for GpuExecutor {
+    fn load(&mut self, weights: &Arrays) -> Result<()> {
+        for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
+            let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
+            let range = self.memory.range(&self.plan, id)?;
+            self.gpu.queue.write_buffer(&range.buffer, range.offset, bytemuck::cast_slice(values));
+        }
+        self.submit(&self.prepare, &[]);
+        self.gpu.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.gpu.lost(e.to_string()))?;
+        self.gpu.check()?;
+        self.loaded = true;
+        Ok(())
+    }
+
+    fn run(&mut self, inputs: &Arrays) -> Result<Arrays> {
+        pollster::block_on(self.run_async(inputs))
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn device(&self) -> String {
+        self.gpu.describe()
+    }
+}
+
+impl Memory {
+    /// The piece of memory of a tensor.
+    fn range(&self, plan: &Plan, tensor: TensorId) -> Result<Range> {
+        let bytes = 4 * plan.graph.shape(tensor).elements() as u64;
+        let (buffer, floats) = match plan.placements[tensor.index()] {
+            Placement::Parameter(offset) => (self.parameters.as_ref(), offset),
+            Placement::Prepared(_) => (self.prepared.get(tensor.index()).and_then(Option::as_ref), 0),
+            Placement::Slot(slot) => (self.slots.get(slot), 0),
+        };
+        let buffer = buffer.cloned().ok_or_else(|| {
+            let name = &plan.graph.tensors()[tensor.index()].name;
+            Error::bad_argument(format!("no memory for {name}"), "a plan of this graph", "plan it again")
+        })?;
+        Ok(Range { buffer, offset: 4 * floats as u64, bytes })
+    }
+}
+
+/// Takes all buffers, counting bytes in `held`.
+async fn allocate(gpu: &Gpu, plan: &Plan, held: &mut u64) -> Result<Memory> {
+    let limit = gpu.device.limits().max_buffer_size;
+    let mut memory = Memory { prepared: vec![None; plan.graph.tensors().len()], ..Memory::default() };
+    if plan.parameter_floats > 0 {
+        memory.parameters = Some(take(gpu, plan, "the weights", plan.parameter_floats, limit, held).await?);
+    }
+    for (id, tensor) in plan.graph.ids().zip(plan.graph.tensors()) {
+        if let Placement::Prepared(_) = plan.placements[id.index()] {
+            let buffer = take(gpu, plan, &tensor.name, tensor.shape.elements(), limit, held).await?;
+            memory.prepared[id.index()] = Some(buffer);
+        }
+    }
+    for (slot, &floats) in plan.slots.iter().enumerate() {
+        let tenant = plan.placements.iter().zip(plan.graph.tensors()).find(|(place, tensor)| {
+            **place == Placement::Slot(slot)
+                && tensor.shape.elements().next_multiple_of(crate::plan::ALIGNMENT) == floats
+        });
+        let name = tenant.map_or("temporary memory", |(_, tensor)| &tensor.name);
+        memory.slots.push(take(gpu, plan, name, floats, limit, held).await?);
+    }
+    Ok(memory)
+}
+
+async fn take(gpu: &Gpu, plan: &Plan, name: &str, floats: usize, limit: u64, held: &mut u64) -> Result<wgpu::Buffer> {
+    let needed = 4 * floats as u64;
+    if needed > limit {
+        return Err(Error::DeviceLimit { node: name.to_owned(), limit_name: "maxBufferSize", needed, limit });
+    }
+    let made = gpu.guarded(|| storage_buffer(gpu, name, needed)).await;
+    let buffer = made.map_err(|e| refused(gpu, plan, *held, &e))?;
+    *held += needed;
+    Ok(buffer)
+}
+
+/// The error for a refused allocation, when `held` bytes had been granted.
+fn refused(gpu: &Gpu, plan: &Plan, held: u64, error: &wgpu::Error) -> Error {
+    if !matches!(error, wgpu::Error::OutOfMemory { .. }) {
+        return gpu.lost(error.to_string());
+    }
+    let largest: Vec<String> =
+        plan.largest_tensors(3).into_iter().map(|(name, b)| format!("{name}: {b} bytes")).collect();
+    Error::OutOfMemory {
+        device: gpu.summary.name.clone(),
+        needed_bytes: plan.peak_bytes(),
+        available_bytes: held,
+        largest: largest.join(", "),
+    }
+}
+
+/// Makes the dispatches of `steps`, cut into submissions of bounded work.
+async fn record(
+    gpu: &Gpu,
+    plan: &Plan,
+    steps: &[Step],
+    memory: &Memory,
+    cache: &mut PipelineCache,
+) -> Result<Vec<Vec<Dispatch>>> {
+    let mut recorder = Recorder::default();
+    let mut cuts = Vec::new();
+    let mut flop = 0;
+    for step in steps {
+        let node = &plan.graph.nodes()[step.node];
+        let shapes = plan.graph.shapes(node);
+        let batched = node.operator.batched(&shapes);
+        let whole = Ranges::new(plan, memory, node, step, batched)?;
+        for slice in slices(&node.name, node.operator.as_ref(), &shapes, &gpu.caps)? {
+            let work = node.operator.cost(&slice.shapes).flop;
+            if flop > 0 && flop + work > FLOP_PER_SUBMISSION {
+                cuts.push(recorder.len());
+                flop = 0;
+            }
+            flop += work;
+            for launch in node.operator.launches(&slice.shapes, &gpu.caps)? {
+                let scratch = node.operator.gpu_scratch(&slice.shapes, &gpu.caps);
+                recorder.push(launch, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
+            }
+        }
+    }
+    let mut dispatches = recorder.finish(gpu, cache).await?;
+    let mut submissions = Vec::new();
+    for cut in cuts.into_iter().rev() {
+        submissions.push(dispatches.split_off(cut));
+    }
+    submissions.push(dispatches);
+    submissions.reverse();
+    submissions.retain(|s| !s.is_empty());
+    Ok(submissions)
+}
+
+/// The memory of a node's tensors.
+struct Ranges {
+    inputs: Vec<Range>,
+    outputs: Vec<Range>,
+    scratch: Vec<wgpu::Buffer>,
+    batched: Vec<bool>,
+}
+
+impl Ranges {
+    fn new(plan: &Plan, memory: &Memory, node: &Node, step: &Step, batched: Vec<bool>) -> Result<Self> {
+        let all = |ids: &[TensorId]| ids.iter().map(|&t| memory.range(plan, t)).collect::<Result<Vec<_>>>();
+        let scratch = step.scratch.iter().map(|&slot| memory.slots[slot].clone()).collect();
+        Ok(Self { inputs: all(&node.inputs)?, outputs: all(&node.outputs)?, scratch, batched })
+    }
+
+    /// What a binding means for a slice.
+    fn resolve(&self, binding: Binding, slice: &Slice, scratch: &[usize]) -> Range {
+        let part = |whole: &Range, shape: &crate::graph::Shape, batched: bool| {
+            let bytes = 4 * shape.elements() as u64;
+            let start = if batched { (bytes / shape.batch() as u64) * slice.start as u64 } else { 0 };
+            Range { buffer: whole.buffer.clone(), offset: whole.offset + start, bytes }
+        };
+        match binding {
+            Binding::Input(i) => part(&self.inputs[i], &slice.shapes.inputs[i], self.batched[i]),
+            Binding::Output(i) => part(&self.outputs[i], &slice.shapes.outputs[i], true),
+            Binding::ScratchIn(i) | Binding::ScratchOut(i) => {
+                Range { buffer: self.scratch[i].clone(), offset: 0, bytes: 4 * scratch[i] as u64 }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Kernels: assembling their text, checking their interface, and compiling them once per set of constants.
+
+use std::collections::HashMap;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Expression, Literal, Override, StorageAccess, TypeInner};
+
+use super::device::Gpu;
+use crate::error::{Error, Result};
+use crate::graph::{Binding, Kernel, Launch};
+
+/// Put before every kernel. Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
+const PRELUDE: &str = "\
+alias elem = f32;
+const LARGEST: f32 = 3.4028234e38;
+fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
+    return id.y * count.x + id.x;
+}
+";
+
+/// The whole text of a kernel: prelude, shared files, its own file.
+#[must_use]
+pub fn assemble(kernel: &Kernel) -> String {
+    let mut text = PRELUDE.to_owned();
+    for part in kernel.shared.iter().chain([&kernel.source]) {
+        text.push_str(part);
+        text.push('\n');
+    }
+    text
+}
+
+/// What a kernel asks of a workgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resources {
+    /// Threads of a workgroup.
+    pub invocations: u32,
+    /// Workgroup memory, in bytes.
+    pub workgroup_bytes: u32,
+    /// Storage buffers.
+    pub storage_buffers: usize,
+}
+
+/// Compiles a launch's kernel without a device and holds it against the launch: storage bindings in order and with the
+/// access of [`Binding`], the `Params` uniform last, with the names and offsets of [`crate::graph::ParamBlock::fields`], and
+/// constants that exist.
+///
+/// # Errors
+/// [`Error::Kernel`] with what differs.
+pub fn check(launch: &Launch) -> Result<Resources> {
+    let wrong = |message: String| Error::Kernel { kernel: launch.kernel.name.to_owned(), message };
+    let text = assemble(launch.kernel);
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| wrong(e.emit_to_string(&text)))?;
+    Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| wrong(e.emit_to_string(&text)))?;
+
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|e| wrong(e.to_string()))?;
+    let mut bound: Vec<(u32, &naga::GlobalVariable)> = Vec::new();
+    let mut workgroup_bytes = 0;
+    for (_, variable) in module.global_variables.iter() {
+        if variable.space == AddressSpace::WorkGroup {
+            workgroup_bytes += layouter[variable.ty].size.next_multiple_of(16);
+        }
+        if let Some(binding) = variable.binding {
+            if binding.group != 0 {
+                return Err(wrong(format!("a binding in group {}, expected group 0", binding.group)));
+            }
+            bound.push((binding.binding, variable));
+        }
+    }
+    bound.sort_by_key(|(index, _)| *index);
+    if bound.len() != launch.bindings.len() + 1 || bound.iter().enumerate().any(|(i, (b, _))| i as u64 != u64::from(*b))
+    {
+        return Err(wrong(format!("{} bindings, expected {} and params", bound.len(), launch.bindings.len())));
+    }
+    for ((index, variable), binding) in bound.iter().zip(&launch.bindings) {
+        let expected = match binding {
+            Binding::Input(_) | Binding::ScratchIn(_) => StorageAccess::LOAD,
+            Binding::Output(_) | Binding::ScratchOut(_) => StorageAccess::LOAD | StorageAccess::STORE,
+        };
+        if variable.space != (AddressSpace::Storage { access: expected }) {
+            return Err(wrong(format!("binding {index} is {:?}, expected {binding:?}", variable.space)));
+        }
+    }
+    if let Some((_, params)) = bound.last() {
+        check_params(&module, params, launch).map_err(wrong)?;
+    }
+    for (name, _) in &launch.constants {
+        if !module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)) {
+            return Err(wrong(format!("no override constant {name}")));
+        }
+    }
+    let invocations = module.entry_points.first().map_or(0, |entry| invocations(&module, entry, launch));
+    Ok(Resources { invocations, workgroup_bytes, storage_buffers: launch.bindings.len() })
+}
+
+fn check_params(
+    module: &naga::Module,
+    variable: &naga::GlobalVariable,
+    launch: &Launch,
+) -> std::result::Result<(), String> {
+    if variable.space != AddressSpace::Uniform || variable.name.as_deref() != Some("params") {
+        return Err(format!("the last binding is {:?}, expected the uniform params", variable.name));
+    }
+    let TypeInner::Struct { members, span } = &module.types[variable.ty].inner else {
+        return Err("params is no struct".to_owned());
+    };
+    let found: Vec<(&str, usize)> =
+        members.iter().map(|m| (m.name.as_deref().unwrap_or(""), m.offset as usize)).collect();
+    if found != launch.params.fields || *span as usize != launch.params.bytes.len() {
+        return Err(format!("Params is {found:?}, expected {:?}", launch.params.fields));
+    }
+    Ok(())
+}
+
+/// The size of a workgroup, with the launch's constants.
+fn invocations(module: &naga::Module, entry: &naga::EntryPoint, launch: &Launch) -> u32 {
+    let constant = |o: &Override| launch.constants.iter().find(|(name, _)| o.name.as_deref() == Some(name));
+    let value = |expression| match &module.global_expressions[expression] {
+        Expression::Literal(Literal::U32(n)) => *n,
+        Expression::Override(handle) => {
+            let over = &module.overrides[*handle];
+            match (constant(over), over.init.map(|e| &module.global_expressions[e])) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "workgroup sizes are small"
+                )]
+                (Some((_, value)), _) => *value as u32,
+                (None, Some(Expression::Literal(Literal::U32(n)))) => *n,
+                _ => 0,
+            }
+        }
+        _ => 0,
+    };
+    (0..3)
+        .map(|axis| {
+            let over = entry.workgroup_size_overrides.and_then(|sizes| sizes[axis]);
+            over.map_or(entry.workgroup_size[axis], value)
+        })
+        .product()
+}
+
+/// A compiled kernel with its bind group layout.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The pipeline.
+    pub pipeline: wgpu::ComputePipeline,
+    /// The layout of group 0.
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// Name of a kernel and the bits of its constants.
+type Key = (&'static str, Vec<(&'static str, u64)>);
+
+/// Pipelines by kernel and constants, and modules by kernel.
+#[derive(Debug, Default)]
+pub struct PipelineCache {
+    pipelines: HashMap<Key, Pipeline>,
+    modules: HashMap<&'static str, wgpu::ShaderModule>,
+}
+
+impl PipelineCache {
+    /// The pipeline of a launch, compiled at first use.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] with the compiler's message.
+    pub async fn get(&mut self, gpu: &Gpu, launch: &Launch) -> Result<Pipeline> {
+        let constants = launch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
+        let key = (launch.kernel.name, constants);
+        if let Some(pipeline) = self.pipelines.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let known = self.modules.get(launch.kernel.name).cloned();
+        let made = gpu.guarded(|| compile(gpu, launch, known)).await;
+        let (module, pipeline) =
+            made.map_err(|e| Error::Kernel { kernel: launch.kernel.name.to_owned(), message: e.to_string() })?;
+        self.modules.insert(launch.kernel.name, module);
+        self.pipelines.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
+fn compile(gpu: &Gpu, launch: &Launch, known: Option<wgpu::ShaderModule>) -> (wgpu::ShaderModule, Pipeline) {
+    let device = &gpu.device;
+    let label = Some(launch.kernel.name);
+    let module = known.unwrap_or_else(|| {
+        let source = wgpu::ShaderSource::Wgsl(assemble(launch.kernel).into());
+        device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source })
+    });
+    let storage = launch.bindings.iter().map(|binding| {
+        let read_only = matches!(binding, Binding::Input(_) | Binding::ScratchIn(_));
+        (wgpu::BufferBindingType::Storage { read_only }, false)
+    });
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = storage
+        .chain([(wgpu::BufferBindingType::Uniform, true)])
+        .zip(0..)
+        .map(|((ty, has_dynamic_offset), binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        })
+        .collect();
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: entries.as_slice() });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &launch.constants,
+            // Kernels write workgroup memory before they read it.
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    });
+    (module, Pipeline { pipeline, layout })
+}
