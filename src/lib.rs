@@ -15,6 +15,7 @@
 
 pub mod atomic_file;
 pub mod error;
+pub mod evaluate;
 pub mod model;
 pub mod raster;
 

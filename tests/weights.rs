@@ -38,15 +38,8 @@ fn error_of<T>(result: glavitu::Result<T>) -> String {
 #[test]
 fn tiny_files_give_their_sizes() {
     let global = tiny("tiny_global.h5");
-    let expected = ModelConfig {
-        filters: 8,
-        embedding: 8,
-        mlp: 32,
-        blocks: 2,
-        heads: 2,
-        tile: 64,
-        ..ModelConfig::default()
-    };
+    let expected =
+        ModelConfig { filters: 8, embedding: 8, mlp: 32, blocks: 2, heads: 2, tile: 64, ..ModelConfig::default() };
     assert_eq!(*global.config(), expected);
     assert_eq!(count(&parameters(global.config())).0, 151_276);
     assert!(global.origin().starts_with("Keras weights tiny_global.h5, SHA-256 "));

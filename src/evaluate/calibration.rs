@@ -403,7 +403,7 @@ mod tests {
 
     fn wavy() -> Calibrator {
         let points: Vec<f64> = (0..60).map(|i| f64::from(i * 37 % 60) / 59.0).collect();
-        let coefficients = points.iter().map(|x| (x * 40.0).sin() * 3.0 + 0.1).collect();
+        let coefficients = points.iter().map(|x| (x * 40.0).sin() * 0.1 + 0.01).collect();
         Calibrator::from_kernel(1.7, points, coefficients, "a test").expect("valid")
     }
 

@@ -227,8 +227,7 @@ impl Inference<'_> {
     /// Compares the channels of the fusion branches with those of the features.
     fn features(&self, fusion: &Group, features: &[Feature]) -> Result<()> {
         let branches = self.repeats(fusion, 0, 16)?;
-        let found =
-            (0..branches).map(|i| self.axis(fusion, 8 * i, 4, 2)).collect::<Result<Vec<_>>>()?;
+        let found = (0..branches).map(|i| self.axis(fusion, 8 * i, 4, 2)).collect::<Result<Vec<_>>>()?;
         let expected: Vec<_> = features.iter().map(|f| f.channels()).collect();
         if found == expected {
             return Ok(());
@@ -304,8 +303,7 @@ impl Inference<'_> {
 
 /// Gives every tensor its own name and shape.
 fn rename(path: &Path, groups: Vec<Group>, config: &ModelConfig) -> Result<Vec<(String, Tensor)>> {
-    let shapes: std::collections::BTreeMap<_, _> =
-        parameters(config).into_iter().map(|p| (p.name, p.shape)).collect();
+    let shapes: std::collections::BTreeMap<_, _> = parameters(config).into_iter().map(|p| (p.name, p.shape)).collect();
     let mut renamed = Vec::with_capacity(shapes.len());
     for (group, order) in groups.into_iter().zip(keras_order(config)) {
         if group.tensors.len() != order.names.len() {

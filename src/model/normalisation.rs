@@ -42,10 +42,7 @@ impl Normalisation {
     /// Minimum and maximum of every channel of `feature`, in channel order.
     #[must_use]
     pub fn of(&self, feature: Feature) -> Vec<(f64, f64)> {
-        self.parts(feature)
-            .into_iter()
-            .flat_map(|(_, s)| s.min.iter().copied().zip(s.max.iter().copied()))
-            .collect()
+        self.parts(feature).into_iter().flat_map(|(_, s)| s.min.iter().copied().zip(s.max.iter().copied())).collect()
     }
 
     /// Checks lengths, that every value is finite and that every maximum exceeds its minimum.
@@ -59,11 +56,7 @@ impl Normalisation {
             for (name, statistics) in parts {
                 if statistics.min.len() != channels || statistics.max.len() != channels {
                     return Err(Error::bad_argument(
-                        format!(
-                            "{} minima and {} maxima for {name}",
-                            statistics.min.len(),
-                            statistics.max.len()
-                        ),
+                        format!("{} minima and {} maxima for {name}", statistics.min.len(), statistics.max.len()),
                         format!("{channels} of each"),
                         "give one minimum and one maximum per channel",
                     ));
