@@ -16,7 +16,9 @@
 //! - [`atomic_file`], [`error`]: files that appear whole; the error type.
 
 pub mod atomic_file;
+pub mod cli;
 pub mod cpu;
+pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod executor;

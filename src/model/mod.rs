@@ -11,6 +11,7 @@ pub mod config;
 pub mod feature;
 pub mod keras;
 mod keras_order;
+pub mod network;
 pub mod normalisation;
 pub mod parameters;
 pub mod weights;
