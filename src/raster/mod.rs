@@ -1,9 +1,12 @@
-//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons.
 
 pub mod crs;
+mod gdal_metadata;
 mod geo_keys;
 pub mod grid;
+pub mod read;
+mod tags;
 mod wkt;
 
 pub use crs::{Crs, GeoKeys, Transformer};
 pub use grid::{Grid, Window, check_same_grid};
+pub use read::{Band, RasterFile, SampleType};
