@@ -2,6 +2,8 @@
 //!
 //! The document is a flat list of `<Item name=".." sample=".." role="..">value</Item>`. A full XML parser would be a large guest
 //! for it; this reader takes items one after the other and skips whatever it does not understand.
+//!
+//! GDAL escapes values twice: once on its own and once more as XML. Names and roles are escaped once.
 
 /// One `<Item>` of the document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,7 +38,7 @@ pub(crate) fn parse(document: &str) -> Vec<Item> {
         }
         if !attributes.trim_end().ends_with('/') {
             let Some(close) = rest.find("</Item>") else { break };
-            item.value = unescape(&rest[..close]);
+            item.value = unescape(&unescape(&rest[..close]));
             rest = &rest[close + "</Item>".len()..];
         }
         items.push(item);
@@ -82,7 +84,7 @@ pub(crate) fn format(items: &[Item]) -> String {
         if !item.role.is_empty() {
             document.push_str(&format!(" role=\"{}\"", escape(&item.role)));
         }
-        document.push_str(&format!(">{}</Item>\n", escape(&item.value)));
+        document.push_str(&format!(">{}</Item>\n", escape(&escape(&item.value))));
     }
     document.push_str("</GDALMetadata>\n");
     document
@@ -168,6 +170,15 @@ mod tests {
             Item { name: "a<b & \"c\">'d'".into(), sample: None, role: String::new(), value: "x > y &amp; z".into() },
         ];
         assert_eq!(parse(&format(&items)), items);
+    }
+
+    #[test]
+    fn values_are_escaped_twice_as_gdal_does() {
+        let item = Item { name: "MODEL".into(), value: "a & <b>".into(), ..Item::default() };
+        let document = format(&[item]);
+        assert!(document.contains("<Item name=\"MODEL\">a &amp;amp; &amp;lt;b&amp;gt;</Item>"), "{document}");
+        // Writers that escape once are understood, too.
+        assert_eq!(parse("<Item name=\"A\">a &amp; &lt;b&gt;</Item>")[0].value, "a & <b>");
     }
 
     #[test]
