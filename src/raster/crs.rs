@@ -139,7 +139,11 @@ impl Crs {
             return true;
         }
         if self.proj.is_empty() || other.proj.is_empty() {
-            return self.epsg == other.epsg && self.proj == other.proj && self.keys == other.keys;
+            // Bits, since a damaged key may be NaN and is still the same key.
+            let bits = |keys: &GeoKeys| keys.doubles.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            let (a, b) = (&self.keys, &other.keys);
+            let same_keys = a.directory == b.directory && a.ascii == b.ascii && bits(a) == bits(b);
+            return self.epsg == other.epsg && self.proj == other.proj && same_keys;
         }
         significant_parameters(&self.proj) == significant_parameters(&other.proj)
     }

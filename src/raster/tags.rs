@@ -80,8 +80,8 @@ pub(crate) fn layout(ifd: &Ifd, file_length: u64) -> Checked<Layout> {
     let layout = ifd.raster_layout().map_err(|e| {
         Refusal::new(
             format!("a TIFF image that cannot be read ({e})"),
-            "8- to 64-bit samples, all bands alike",
-            "convert it with gdal_translate -ot Float32 -co TILED=YES",
+            "a consistent image of integers or floating-point numbers, all bands alike",
+            "convert it with gdal_translate -ot Float32, or write it again if it is corrupt",
         )
     })?;
     let sample_type = sample_type(layout.sample_format, layout.bits_per_sample)?;
