@@ -5,3 +5,7 @@ pub mod grid;
 
 pub use crs::{Crs, GeoKeys};
 pub use grid::{Grid, Window};
+
+pub mod area;
+pub mod geopackage;
+pub mod polygons;
