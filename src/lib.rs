@@ -15,6 +15,8 @@
 
 pub mod atomic_file;
 pub mod error;
+pub mod infer;
+pub mod model;
 pub mod raster;
 
 pub use error::{Error, Result};
