@@ -8,4 +8,6 @@ pub use grid::{Grid, Window};
 
 pub mod area;
 pub mod geopackage;
+mod lettering;
 pub mod polygons;
+pub mod quicklook;
