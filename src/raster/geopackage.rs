@@ -93,22 +93,22 @@ impl SpatialReference {
     /// degrees, which the standard provides for.
     fn of(crs: Option<&Crs>, wkt: Option<&str>) -> Self {
         let Some(crs) = crs else { return Self::undefined(false) };
-        let definition =
-            wkt.filter(|text| !text.is_empty()).or(Some(crs.proj.as_str()).filter(|text| !text.is_empty()));
+        let given = wkt.filter(|text| !text.is_empty()).map(str::to_owned);
+        let definition = given.or_else(|| (!crs.proj.is_empty()).then(|| wkt_around_proj(crs)));
         match (crs.epsg.and_then(|code| i32::try_from(code).ok()), definition) {
             (Some(code), definition) => Self {
                 id: code,
                 name: crs.name.clone(),
                 organization: "EPSG".into(),
                 organization_id: code,
-                definition: definition.unwrap_or("undefined").into(),
+                definition: definition.unwrap_or_else(|| "undefined".into()),
             },
             (None, Some(definition)) => Self {
                 id: FIRST_OWN_ID,
                 name: crs.name.clone(),
                 organization: "NONE".into(),
                 organization_id: FIRST_OWN_ID,
-                definition: definition.into(),
+                definition,
             },
             (None, None) => Self::undefined(crs.geographic),
         }
@@ -135,6 +135,19 @@ impl SpatialReference {
     }
 }
 
+/// WKT 1 that carries a PROJ string in the extension node GDAL reads first; the rest of it says as little as the grammar allows.
+fn wkt_around_proj(crs: &Crs) -> String {
+    let quoted = |text: &str| text.replace('"', "'");
+    let (name, proj) = (quoted(&crs.name), quoted(&crs.proj));
+    let datum = r#"DATUM["unknown",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]"#;
+    let extension = format!(r#"EXTENSION["PROJ4","{proj}"]"#);
+    if crs.geographic {
+        format!(r#"GEOGCS["{name}",{datum},{extension}]"#)
+    } else {
+        format!(r#"PROJCS["{name}",GEOGCS["unknown",{datum}],PROJECTION["custom_proj4"],UNIT["metre",1],{extension}]"#)
+    }
+}
+
 /// What a feature table is called and holds.
 #[derive(Debug, Clone)]
 pub struct Layer<'a> {
@@ -144,8 +157,8 @@ pub struct Layer<'a> {
     pub description: &'a str,
     /// The CRS of the polygons.
     pub crs: Option<&'a Crs>,
-    /// The CRS as well-known text. Where it is `None` the PROJ string stands in its place: GDAL and QGIS read that, but the standard asks
-    /// for WKT, so pass it for a CRS without an EPSG code.
+    /// The CRS as well-known text (WKT 1). Where it is `None` the definition is a frame around the PROJ string that GDAL and QGIS understand
+    /// and others may not, so pass it for a CRS without an EPSG code.
     pub wkt: Option<&'a str>,
     /// The attributes.
     pub columns: &'a [Column],
@@ -477,7 +490,8 @@ mod tests {
         assert_eq!(SpatialReference::of(Some(&crs(None, "")), None).id, -1);
         let own = SpatialReference::of(Some(&crs(None, "+proj=aea")), Some("PROJCS[...]"));
         assert_eq!((own.id, own.definition.as_str()), (FIRST_OWN_ID, "PROJCS[...]"));
-        assert_eq!(SpatialReference::of(Some(&crs(None, "+proj=aea")), None).definition, "+proj=aea");
+        let framed = SpatialReference::of(Some(&crs(None, "+proj=aea")), None);
+        assert!(framed.id == FIRST_OWN_ID && framed.definition.contains(r#"EXTENSION["PROJ4","+proj=aea"]"#));
     }
 
     #[test]

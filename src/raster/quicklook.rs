@@ -23,7 +23,10 @@ const DOUBT: Rgb<u8> = Rgb([255, 0, 140]);
 const DOUBT_OPACITY: f32 = 0.4;
 const PAPER: Rgb<u8> = Rgb([24, 26, 30]);
 const INK: Rgb<u8> = Rgb([232, 232, 228]);
-const GAP: [Rgb<u8>; 2] = [Rgb([58, 58, 60]), Rgb([70, 70, 72])];
+const GAP: [Rgb<u8>; 2] = [Rgb([52, 52, 54]), Rgb([92, 92, 94])];
+/// Least range of a band, as a part of the widest band's: snow is dark in SWIR1, and stretched on its own all rock would be glaring red.
+const LEAST_RANGE: f32 = 0.75;
+const GAMMA: f32 = 0.65;
 /// Half the width of lines and of lines with their casing, in pixels of the picture.
 const HALF_LINE: u32 = 1;
 const HALF_CASING: u32 = 2;
@@ -125,13 +128,14 @@ impl Quicklook {
 
     /// Draws the picture with outlines in pixel corners of the scene.
     ///
-    /// Each band is stretched from its 2nd to its 98th percentile over pixels with data.
+    /// Each band is stretched from its 2nd to its 98th percentile over pixels with data, or further up ([`LEAST_RANGE`]), with a gamma that
+    /// opens up the dark ground beside the snow. Edges on the scene's border are not drawn: the glacier does not end there.
     #[must_use]
     pub fn draw(&self, outlines: &[Polygon<u32>], caption: &Caption<'_>) -> RgbImage {
         let up = self.enlargement();
         let (wide, high) = (self.cells_wide, self.cells.len() / self.cells_wide);
         let mut scene = RgbImage::new(narrow(wide * up), narrow(high * up));
-        let stretch = [0, 1, 2].map(|band| self.percentiles(band));
+        let stretch = self.stretch();
         for (x, y, pixel) in scene.enumerate_pixels_mut() {
             let cell = &self.cells[y as usize / up * wide + x as usize / up];
             *pixel = match cell.colour(&stretch) {
@@ -156,22 +160,34 @@ impl Quicklook {
         if longest < SMALLEST { (2 * SMALLEST / longest).min(64) } else { 1 }
     }
 
-    /// Values of one band below which 2 % and 98 % of the cells with data lie.
+    /// What becomes dark and bright in each band.
+    fn stretch(&self) -> [(f32, f32); 3] {
+        let own = [0, 1, 2].map(|band| self.percentiles(band));
+        let widest = own.iter().map(|(low, high)| high - low).fold(0.0, f32::max);
+        own.map(|(low, high)| {
+            if high > low {
+                (low, high.max(low + LEAST_RANGE * widest))
+            } else {
+                (low - 0.5, low + 0.5) // a flat band is shown in the middle
+            }
+        })
+    }
+
+    /// Values of one band below which 2 % and 98 % of the cells with data lie; zeros if there are none.
     fn percentiles(&self, band: usize) -> (f32, f32) {
         let mut values: Vec<f32> =
             self.cells.iter().filter(|cell| cell.valid > 0).map(|cell| cell.mean()[band]).collect();
-        if values.is_empty() {
-            return (0.0, 1.0);
-        }
-        let last = values.len() - 1;
+        let Some(last) = values.len().checked_sub(1) else { return (0.0, 0.0) };
         let mut at = |part: usize| *values.select_nth_unstable_by(last * part / 100, f32::total_cmp).1;
-        let (low, high) = (at(2), at(98));
-        // A flat band is shown in the middle.
-        if high > low { (low, high) } else { (low - 0.5, low + 0.5) }
+        (at(2), at(98))
     }
 
     /// An axis-parallel line between two corners of scene pixels.
     fn draw_edge(&self, picture: &mut RgbImage, from: (u32, u32), to: (u32, u32), half: u32, colour: Rgb<u8>) {
+        let on_border = |a: u32, b: u32, end: usize| a == b && (a == 0 || a as usize == end);
+        if on_border(from.0, to.0, self.width) || on_border(from.1, to.1, self.height) {
+            return;
+        }
         let place = |corner: u32| narrow(corner as usize * self.enlargement() / self.factor);
         let span = |a: u32, b: u32, end: u32| {
             let (a, b) = (place(a.min(b)), place(a.max(b)));
@@ -187,7 +203,7 @@ impl Quicklook {
     /// Title above and legend below.
     fn frame(&self, scene: &RgbImage, caption: &Caption<'_>) -> RgbImage {
         let (wide, high) = scene.dimensions();
-        let scale = if wide >= 700 { 2 } else { 1 };
+        let scale = if wide >= 640 { 2 } else { 1 };
         let line = lettering::HEIGHT * scale + MARGIN;
         let items = self.legend(caption, wide);
         // Items follow each other and wrap.
@@ -270,7 +286,7 @@ impl Cell {
         let mean = self.mean();
         Some(Rgb([0, 1, 2].map(|band| {
             let (low, high) = stretch[band];
-            byte(255.0 * (mean[band] - low) / (high - low))
+            byte(255.0 * ((mean[band] - low) / (high - low)).clamp(0.0, 1.0).powf(GAMMA))
         })))
     }
 }
@@ -370,8 +386,8 @@ mod tests {
         assert_eq!(*picture.get_pixel(64, 100), LINE);
         assert_eq!(*picture.get_pixel(63, 100), LINE);
         assert_eq!(*picture.get_pixel(65, 100), CASING);
-        assert_eq!(picture.get_pixel(100, 20).0[1], 128);
-        assert!(picture.get_pixel(250, 250).0[1] < 128);
+        assert_eq!(picture.get_pixel(100, 20).0[1], 163);
+        assert!(picture.get_pixel(250, 250).0[1] < 110);
     }
 
     #[test]
