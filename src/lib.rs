@@ -23,6 +23,7 @@ pub mod error;
 pub mod evaluate;
 pub mod executor;
 pub mod graph;
+pub mod infer;
 pub mod model;
 pub mod numeric;
 pub mod ops;

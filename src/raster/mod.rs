@@ -1,10 +1,15 @@
-//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons.
+//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons and what is made of them.
 
+pub mod area;
 pub mod crs;
 pub mod gaps;
 mod gdal_metadata;
 mod geo_keys;
+pub mod geopackage;
 pub mod grid;
+mod lettering;
+pub mod polygons;
+pub mod quicklook;
 pub mod read;
 mod tags;
 pub mod terrain;
