@@ -144,10 +144,12 @@ impl Quicklook {
             };
         }
         // All casings first: where lines run close together, the bright ones must stay whole.
+        // In a reduced scene outlines are dense, so lines lose one pixel.
+        let thinner = u32::from(self.factor > 1);
         for (half, colour) in [(HALF_CASING, CASING), (HALF_LINE, LINE)] {
             for ring in outlines.iter().flat_map(Polygon::rings) {
                 for edge in ring.windows(2) {
-                    self.draw_edge(&mut scene, edge[0], edge[1], half, colour);
+                    self.draw_edge(&mut scene, (edge[0], edge[1]), (half - thinner, half), colour);
                 }
             }
         }
@@ -182,8 +184,14 @@ impl Quicklook {
         (at(2), at(98))
     }
 
-    /// An axis-parallel line between two corners of scene pixels.
-    fn draw_edge(&self, picture: &mut RgbImage, from: (u32, u32), to: (u32, u32), half: u32, colour: Rgb<u8>) {
+    /// An axis-parallel line between two corners of scene pixels, reaching some pixels before and after its place.
+    fn draw_edge(
+        &self,
+        picture: &mut RgbImage,
+        (from, to): ((u32, u32), (u32, u32)),
+        (before, after): (u32, u32),
+        colour: Rgb<u8>,
+    ) {
         let on_border = |a: u32, b: u32, end: usize| a == b && (a == 0 || a as usize == end);
         if on_border(from.0, to.0, self.width) || on_border(from.1, to.1, self.height) {
             return;
@@ -191,7 +199,7 @@ impl Quicklook {
         let place = |corner: u32| narrow(corner as usize * self.enlargement() / self.factor);
         let span = |a: u32, b: u32, end: u32| {
             let (a, b) = (place(a.min(b)), place(a.max(b)));
-            a.saturating_sub(half)..(b + half).min(end)
+            a.saturating_sub(before)..(b + after).min(end)
         };
         for y in span(from.1, to.1, picture.height()) {
             for x in span(from.0, to.0, picture.width()) {
