@@ -2,6 +2,8 @@
 //!
 //! Real files lie outside the repository; where the folder is absent, the tests that need it say so and pass.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data are made up to fit")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
