@@ -296,3 +296,17 @@ fn esri_well_known_text_is_understood() -> Result<()> {
     assert!(crs.is_same(&Crs::from_epsg(5070)?), "{crs:?}");
     Ok(())
 }
+
+#[test]
+fn every_registered_system_has_a_name_and_a_text() {
+    let (mut known, mut transformed) = (0, 0);
+    for code in 1024..=32_767 {
+        let Ok(crs) = Crs::from_epsg(code) else { continue };
+        known += 1;
+        assert!(!crs.name.is_empty() && !crs.wkt().is_empty(), "EPSG:{code}");
+        assert_eq!(Crs::from_geo_keys(crs.keys.clone()).map(|crs| crs.proj), Some(crs.proj.clone()), "EPSG:{code}");
+        transformed += usize::from(Transformer::to_longitude_latitude(&crs).is_ok());
+    }
+    println!("{transformed} of {known} systems can be transformed");
+    assert!(known > 5000 && transformed * 100 > known * 95, "{transformed} of {known}");
+}
