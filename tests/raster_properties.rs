@@ -1,5 +1,7 @@
 //! Rasters under random input: hostile files, windows, terrain and coordinate systems.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data are made up to fit")]
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -200,8 +202,7 @@ fn windows_are_crops_of_the_whole() {
 fn absent_blocks_are_nodata() {
     let form =
         Form { compression: Compression::Deflate, predictor: Predictor::None, tiled: true, planar: true, big: false };
-    let mut options = WriteOptions::default();
-    options.variant = TiffVariant::Classic;
+    let options = WriteOptions { variant: TiffVariant::Classic, ..WriteOptions::default() };
     let image = ImageBuilder::new(40, 40)
         .sample_type::<u8>()
         .compression(form.compression)

@@ -58,7 +58,7 @@ impl Crs {
         {
             return Some(Self {
                 epsg: Some(u32::from(code)),
-                name: wkt::name_of(definition.wkt).unwrap_or("unnamed").to_string(),
+                name: wkt::name_of(definition.wkt).map_or_else(|| format!("EPSG:{code}"), str::to_string),
                 proj: definition.proj4.to_string(),
                 geographic: definition.proj4.contains("+proj=longlat"),
                 keys,
@@ -93,7 +93,7 @@ impl Crs {
             ));
         };
         let geographic = definition.proj4.contains("+proj=longlat");
-        let name = wkt::name_of(definition.wkt).unwrap_or("unnamed").to_string();
+        let name = wkt::name_of(definition.wkt).map_or_else(|| format!("EPSG:{code}"), str::to_string);
         Ok(Self {
             epsg: Some(code),
             proj: definition.proj4.to_string(),
@@ -107,7 +107,11 @@ impl Crs {
     #[must_use]
     pub fn wkt(&self) -> String {
         let registered = self.epsg.and_then(|code| u16::try_from(code).ok()).and_then(crs_definitions::from_code);
-        registered.map_or_else(|| wkt::wkt_from_proj(&self.name, &self.proj), |definition| definition.wkt.to_string())
+        // The table has codes without a text.
+        match registered {
+            Some(definition) if !definition.wkt.is_empty() => definition.wkt.to_string(),
+            _ => wkt::wkt_from_proj(&self.name, &self.proj),
+        }
     }
 
     /// Metres in one unit of the coordinates; `None` for degrees. A CRS that tells no unit is taken to be in metres.
