@@ -7,18 +7,25 @@
 //! - [`evaluate`]: confidence calibration.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
-//! - [`gpu`], [`cpu`]: the two executors.
+//! - [`device`]: which executor to use.
+//! - [`gpu`], [`cpu`]: the two executors; [`executor`] is what they have in common.
 //! - [`plan`]: fusion, liveness and memory slots.
-//! - [`ops`]: one file per operator.
-//! - [`graph`]: tensors, nodes, shapes.
+//! - [`ops`]: one file per operator, and their registry.
+//! - [`graph`]: tensors, nodes, shapes; what an operator is.
+//! - [`numeric`]: numeric blocks that the operators' CPU code shares.
 //! - [`atomic_file`], [`error`]: files that appear whole; the error type.
 
 pub mod atomic_file;
+pub mod cli;
 pub mod cpu;
+pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod executor;
 pub mod gpu;
 pub mod graph;
+pub mod infer;
+pub mod model;
 pub mod numeric;
 pub mod ops;
 pub mod plan;

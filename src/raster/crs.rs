@@ -4,6 +4,9 @@ use proj4rs::Proj;
 use proj4rs::transform::transform;
 
 use crate::error::{Error, Result};
+pub use crate::raster::geo_keys::GeoKeys;
+use crate::raster::geo_keys::key;
+use crate::raster::wkt;
 
 /// A coordinate reference system.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,34 +23,231 @@ pub struct Crs {
     pub keys: GeoKeys,
 }
 
-/// The three GeoTIFF key tags, verbatim (OGC 19-008r4, section 7).
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct GeoKeys {
-    /// GeoKeyDirectoryTag (34735).
-    pub directory: Vec<u16>,
-    /// GeoDoubleParamsTag (34736).
-    pub doubles: Vec<f64>,
-    /// GeoAsciiParamsTag (34737).
-    pub ascii: String,
-}
-
 impl Crs {
-    /// Longitude and latitude in degrees (WGS 84) of a coordinate in this CRS.
+    /// The CRS that GeoTIFF keys describe. `None` where they describe none (no keys, or only the raster type).
+    ///
+    /// A registered code is looked up. User-defined CRSs are made out from ESRI's well-known text in a citation, the projection keys
+    /// or a UTM zone in the citation; their `epsg` stays `None`, and `proj` is empty where the keys do not tell enough.
+    #[must_use]
+    pub fn from_geo_keys(keys: GeoKeys) -> Option<Self> {
+        let projected = keys.code(key::PROJECTED_TYPE).filter(|code| *code != 0);
+        let geographic = keys.code(key::GEOGRAPHIC_TYPE).filter(|code| *code != 0);
+        let model = keys.code(key::MODEL_TYPE);
+        // The model type decides; files that lack it or say "user-defined" are judged by the codes they have.
+        let is_geographic = match model {
+            Some(1) => false,
+            Some(2) => true,
+            _ => {
+                projected.is_none()
+                    && geographic.is_some()
+                    && keys.code(key::TRANSFORMATION).is_none()
+                    && keys.esri_wkt().is_none()
+            }
+        };
+        let described = projected.is_some()
+            || geographic.is_some()
+            || matches!(model, Some(1..=3 | key::USER_DEFINED))
+            || keys.name().is_some();
+        if !described {
+            return None;
+        }
+        let code = if is_geographic { geographic } else { projected };
+        let registered = code.filter(|code| *code != key::USER_DEFINED);
+        if let Some(code) = registered
+            && let Some(definition) = crs_definitions::from_code(code)
+        {
+            return Some(Self {
+                epsg: Some(u32::from(code)),
+                name: wkt::name_of(definition.wkt).map_or_else(|| format!("EPSG:{code}"), str::to_string),
+                proj: definition.proj4.to_string(),
+                geographic: definition.proj4.contains("+proj=longlat"),
+                keys,
+            });
+        }
+        let proj = match model {
+            // Geocentric coordinates are not a map.
+            Some(3) => None,
+            _ if is_geographic => keys.geographic_definition(),
+            _ => keys.projected_definition(),
+        };
+        Some(Self {
+            epsg: registered.map(u32::from),
+            name: keys.name().unwrap_or_else(|| registered.map_or("unnamed".into(), |code| format!("EPSG:{code}"))),
+            proj: proj.unwrap_or_default(),
+            geographic: is_geographic,
+            keys,
+        })
+    }
+
+    /// The CRS of an EPSG code, with GeoTIFF keys that name it.
     ///
     /// # Errors
-    /// The CRS has no known definition, or the point lies outside the projection's domain.
+    /// The code is not in the table of `crs-definitions`.
+    pub fn from_epsg(code: u32) -> Result<Self> {
+        let found = u16::try_from(code).ok().and_then(|short| Some((short, crs_definitions::from_code(short)?)));
+        let Some((short, definition)) = found else {
+            return Err(Error::bad_argument(
+                format!("the unknown code EPSG:{code}"),
+                "the EPSG code of a projected or geographic CRS, such as 32611",
+                "look the code up at epsg.org",
+            ));
+        };
+        let geographic = definition.proj4.contains("+proj=longlat");
+        let name = wkt::name_of(definition.wkt).map_or_else(|| format!("EPSG:{code}"), str::to_string);
+        Ok(Self {
+            epsg: Some(code),
+            proj: definition.proj4.to_string(),
+            geographic,
+            keys: GeoKeys::for_epsg(short, geographic, &name),
+            name,
+        })
+    }
+
+    /// Well-known text (OGC 01-009, "WKT 1") for the table of spatial reference systems of a GeoPackage.
+    #[must_use]
+    pub fn wkt(&self) -> String {
+        let registered = self.epsg.and_then(|code| u16::try_from(code).ok()).and_then(crs_definitions::from_code);
+        // The table has codes without a text.
+        match registered {
+            Some(definition) if !definition.wkt.is_empty() => definition.wkt.to_string(),
+            _ => wkt::wkt_from_proj(&self.name, &self.proj),
+        }
+    }
+
+    /// Metres in one unit of the coordinates; `None` for degrees. A CRS that tells no unit is taken to be in metres.
+    #[must_use]
+    pub fn metres_per_unit(&self) -> Option<f64> {
+        if self.geographic {
+            return None;
+        }
+        let parameter = |name: &str| self.proj.split_whitespace().find_map(|p| p.strip_prefix(name));
+        if let Some(size) = parameter("+to_meter=").and_then(|text| text.parse::<f64>().ok()) {
+            return Some(size);
+        }
+        let unit = if self.proj.is_empty() { None } else { parameter("+units=") };
+        Some(match (unit, self.keys.code(key::LINEAR_UNITS)) {
+            (Some("ft"), _) | (None, Some(9002)) => 0.3048,
+            (Some("us-ft"), _) | (None, Some(9003)) => 1200.0 / 3937.0,
+            (Some("km"), _) | (None, Some(9036)) => 1000.0,
+            (None, Some(key::USER_DEFINED)) => {
+                self.keys.number(key::LINEAR_UNIT_SIZE).filter(|size| *size > 0.0).unwrap_or(1.0)
+            }
+            _ => 1.0,
+        })
+    }
+
+    /// Whether two CRSs are the same: equal codes, else equal definitions, else (both unknown) equal keys.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        if self.epsg.is_some() && self.epsg == other.epsg {
+            return true;
+        }
+        if self.proj.is_empty() || other.proj.is_empty() {
+            // Bits, since a damaged key may be NaN and is still the same key.
+            let bits = |keys: &GeoKeys| keys.doubles.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            let (a, b) = (&self.keys, &other.keys);
+            let same_keys = a.directory == b.directory && a.ascii == b.ascii && bits(a) == bits(b);
+            return self.epsg == other.epsg && self.proj == other.proj && same_keys;
+        }
+        significant_parameters(&self.proj) == significant_parameters(&other.proj)
+    }
+
+    /// Longitude and latitude in degrees (WGS 84) of a coordinate in this CRS. For many points, make one [`Transformer`].
+    ///
+    /// # Errors
+    /// As [`Transformer::to_longitude_latitude`] and [`Transformer::apply`].
     pub fn longitude_latitude(&self, x: f64, y: f64) -> Result<(f64, f64)> {
+        Transformer::to_longitude_latitude(self)?.apply(x, y)
+    }
+}
+
+/// PROJ parameters in a fixed order and spelling, without those that say nothing.
+fn significant_parameters(definition: &str) -> Vec<(String, Option<f64>, String)> {
+    let mut parameters: Vec<_> = definition
+        .split_whitespace()
+        .map(|parameter| {
+            let (name, value) = parameter.trim_start_matches('+').split_once('=').unwrap_or((parameter, ""));
+            let name = if name == "k_0" { "k" } else { name };
+            (name.to_string(), value.parse().ok(), value.to_string())
+        })
+        .filter(|(name, number, value)| {
+            let idle = match name.as_str() {
+                "+no_defs" | "no_defs" | "type" | "wktext" => true,
+                "k" => *number == Some(1.0),
+                "x_0" | "y_0" | "lon_0" | "lat_0" => *number == Some(0.0),
+                "units" => value == "m",
+                "towgs84" => value.split(',').all(|part| part.parse() == Ok(0.0)),
+                _ => false,
+            };
+            !idle
+        })
+        .map(|(name, number, value)| if number.is_some() { (name, number, String::new()) } else { (name, None, value) })
+        .collect();
+    parameters.sort_by(|a, b| (&a.0, &a.2).cmp(&(&b.0, &b.2)));
+    parameters
+}
+
+/// A prepared transformation from one CRS to longitude and latitude on WGS 84.
+pub struct Transformer {
+    from: Proj,
+    to: Proj,
+    geographic: bool,
+    name: String,
+}
+
+impl std::fmt::Debug for Transformer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Transformer").field("from", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Transformer {
+    /// Prepares the transformation of coordinates in `crs` to longitude and latitude in degrees (WGS 84).
+    ///
+    /// # Errors
+    /// The CRS has no known definition, or one that `proj4rs` does not implement.
+    pub fn to_longitude_latitude(crs: &Crs) -> Result<Self> {
+        if crs.proj.is_empty() {
+            return Err(Error::bad_argument(
+                format!("the CRS {}, whose definition is not known", crs.name),
+                "a CRS with an EPSG code or a common projection",
+                "assign it with gdal_edit.py -a_srs EPSG:code file.tif",
+            ));
+        }
         let fail = |e: proj4rs::errors::Error| {
             Error::bad_argument(
-                format!("a point ({x}, {y}) that {} cannot transform ({e})", self.name),
+                format!("the CRS {} ({}), which cannot be transformed ({e})", crs.name, crs.proj),
+                "a CRS with a common projection, such as UTM or polar stereographic",
+                "reproject the file with gdalwarp -t_srs",
+            )
+        };
+        Ok(Self {
+            from: Proj::from_proj_string(&crs.proj).map_err(fail)?,
+            to: Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(fail)?,
+            geographic: crs.geographic,
+            name: crs.name.clone(),
+        })
+    }
+
+    /// Longitude and latitude in degrees of a point in units of the CRS.
+    ///
+    /// # Errors
+    /// The point lies outside the projection's domain.
+    pub fn apply(&self, x: f64, y: f64) -> Result<(f64, f64)> {
+        let fail = |reason: &str| {
+            Error::bad_argument(
+                format!("a point ({x}, {y}) that {} cannot transform ({reason})", self.name),
                 "coordinates inside the projection's domain",
                 "check the file's georeference",
             )
         };
-        let from = Proj::from_proj_string(&self.proj).map_err(fail)?;
-        let to = Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(fail)?;
+        // proj4rs takes and gives radians wherever a CRS is geographic.
         let mut point = if self.geographic { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
-        transform(&from, &to, &mut point).map_err(fail)?;
-        Ok((point.0.to_degrees(), point.1.to_degrees()))
+        transform(&self.from, &self.to, &mut point).map_err(|e| fail(&e.to_string()))?;
+        let (longitude, latitude) = (point.0.to_degrees(), point.1.to_degrees());
+        if !longitude.is_finite() || !latitude.is_finite() {
+            return Err(fail("the result is not a number"));
+        }
+        Ok((longitude, latitude))
     }
 }

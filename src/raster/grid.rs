@@ -1,5 +1,8 @@
 //! The georeferenced pixel grid that rasters of one scene share.
 
+use std::path::Path;
+
+use crate::error::{Error, Result};
 use crate::raster::crs::Crs;
 
 /// A raster's pixels on the Earth.
@@ -53,5 +56,125 @@ impl Grid {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// How far two grids may be apart, in pixels, and still be the same.
+const TOLERANCE: f64 = 0.01;
+
+/// Checks that two rasters have the same size, pixel size, position and CRS.
+///
+/// # Errors
+/// A [`Error::BadFile`] about `a`'s file or `b`'s, saying all that differs.
+pub fn check_same_grid(a: (&Path, &Grid), b: (&Path, &Grid)) -> Result<()> {
+    let ((path_a, grid_a), (path_b, grid_b)) = (a, b);
+    let mut found = Vec::new();
+    let mut expected = Vec::new();
+    if (grid_a.width, grid_a.height) != (grid_b.width, grid_b.height) {
+        found.push(format!("{} x {} pixels", grid_b.width, grid_b.height));
+        expected.push(format!("{} x {}", grid_a.width, grid_a.height));
+    }
+    let (ta, tb) = (&grid_a.transform, &grid_b.transform);
+    // What a difference in the pixel vectors amounts to at the far corner decides, not the difference itself.
+    let extent = grid_a.width.max(grid_a.height).max(1) as f64;
+    let pixel = pixel_size(ta);
+    let vectors_differ = [0, 1, 3, 4].iter().any(|&i| {
+        let size = if i % 3 == 0 { pixel.0 } else { pixel.1 };
+        (ta[i] - tb[i]).abs() * extent > TOLERANCE * size || !(ta[i] - tb[i]).is_finite()
+    });
+    if vectors_differ {
+        found.push(format!("pixels of {}", describe_pixels(tb)));
+        expected.push(describe_pixels(ta));
+    } else {
+        let (cols, rows) = pixels_between(ta, tb);
+        if !(cols.abs() <= TOLERANCE && rows.abs() <= TOLERANCE) {
+            found.push(format!("an origin {cols:.2} pixels right and {rows:.2} pixels down"));
+            expected.push("the same origin".into());
+        }
+    }
+    let same_crs = match (&grid_a.crs, &grid_b.crs) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (None, None) => true,
+        _ => false,
+    };
+    if !same_crs {
+        found.push(format!("CRS {}", describe_crs(grid_b.crs.as_ref())));
+        expected.push(format!("CRS {}", describe_crs(grid_a.crs.as_ref())));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::bad_file(
+        path_b,
+        found.join(", "),
+        format!("the grid of {} ({})", path_a.display(), expected.join(", ")),
+        "warp one of them onto the other's grid with gdalwarp -te ... -tr ... -t_srs ...",
+    ))
+}
+
+/// Lengths of the pixel vectors along columns and rows, in units of the CRS.
+fn pixel_size(t: &[f64; 6]) -> (f64, f64) {
+    (t[0].hypot(t[3]), t[1].hypot(t[4]))
+}
+
+fn describe_pixels(t: &[f64; 6]) -> String {
+    if t[1] == 0.0 && t[3] == 0.0 {
+        format!("{} x {}", t[0], t[4])
+    } else {
+        format!("({}, {}) x ({}, {})", t[0], t[3], t[1], t[4])
+    }
+}
+
+/// How many columns and rows the origin of `b` lies from that of `a`.
+fn pixels_between(a: &[f64; 6], b: &[f64; 6]) -> (f64, f64) {
+    let (dx, dy) = (b[2] - a[2], b[5] - a[5]);
+    let determinant = a[0] * a[4] - a[1] * a[3];
+    ((a[4] * dx - a[1] * dy) / determinant, (a[0] * dy - a[3] * dx) / determinant)
+}
+
+fn describe_crs(crs: Option<&Crs>) -> String {
+    match crs {
+        None => "not given".into(),
+        Some(Crs { epsg: Some(code), name, .. }) => format!("EPSG:{code} ({name})"),
+        Some(crs) => crs.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        Grid { width: 10, height: 20, transform: [30.0, 0.0, 5e5, 0.0, -30.0, 6e6], crs: Crs::from_epsg(32611).ok() }
+    }
+
+    fn compare(other: &Grid) -> String {
+        match check_same_grid((Path::new("a.tif"), &grid()), (Path::new("b.tif"), other)) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn differences_are_named() {
+        assert_eq!(compare(&grid()), "");
+        let mut nearly = grid();
+        nearly.transform[2] += 0.2;
+        assert_eq!(compare(&nearly), "");
+        let mut other = grid();
+        other.transform[2] += 45.0;
+        other.transform[5] -= 30.0;
+        assert!(compare(&other).contains("1.50 pixels right and 1.00 pixels down"), "{}", compare(&other));
+        let other = Grid { width: 11, ..grid() };
+        assert!(compare(&other).contains("found 11 x 20 pixels"), "{}", compare(&other));
+        let mut other = grid();
+        other.transform[0] = 15.0;
+        assert!(compare(&other).contains("pixels of 15 x -30"), "{}", compare(&other));
+        let other = Grid { crs: Crs::from_epsg(32612).ok(), ..grid() };
+        assert!(compare(&other).contains("EPSG:32612 (WGS 84 / UTM zone 12N)"), "{}", compare(&other));
+        let other = Grid { crs: None, ..grid() };
+        assert!(compare(&other).contains("CRS not given"), "{}", compare(&other));
+        let other = Grid { transform: [f64::NAN; 6], ..grid() };
+        assert!(!compare(&other).is_empty());
     }
 }

@@ -1,7 +1,24 @@
-//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons.
+//! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons and what is made of them.
 
+pub mod area;
 pub mod crs;
+pub mod gaps;
+mod gdal_metadata;
+mod geo_keys;
+pub mod geopackage;
 pub mod grid;
+mod lettering;
+pub mod polygons;
+pub mod quicklook;
+pub mod read;
+mod tags;
+pub mod terrain;
+mod wkt;
+pub mod write;
 
-pub use crs::{Crs, GeoKeys};
-pub use grid::{Grid, Window};
+pub use crs::{Crs, GeoKeys, Transformer};
+pub use gaps::fill_gaps;
+pub use grid::{Grid, Window, check_same_grid};
+pub use read::{Band, RasterFile, SampleType};
+pub use terrain::slope_degrees;
+pub use write::{Metadata, write_bytes, write_floats};

@@ -1,0 +1,3 @@
+//! The subcommands of the program `glavitu`, one file each.
+
+pub mod forward;

@@ -1,0 +1,301 @@
+//! `glavitu predict`: a scene's rasters to glacier outlines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, ValueHint};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::atomic_file::StagedFiles;
+use crate::device;
+use crate::error::Error;
+use crate::evaluate::Calibrator;
+use crate::executor::Executor;
+use crate::infer::location::{LocationChoice, location_vector};
+use crate::infer::predict::predict;
+use crate::infer::products::Products;
+use crate::infer::scene::{Scene, SceneFiles};
+use crate::infer::tiles::Tiling;
+use crate::model::Weights;
+use crate::model::network::{inference_graph, weight_arrays};
+use crate::raster::Crs;
+
+/// Map the glaciers of a scene.
+///
+/// Writes to the output folder: outlines.tif (1 glacier, 0 other, 255 no data), probability.tif and confidence.tif (0 to 1, NaN no data),
+/// outlines.gpkg (polygons with area_km2 and mean_confidence), quicklook.png and run.json.
+///
+/// All rasters share one grid. A feature's bands come as one file or as one file per band, in order; physical values are computed from the
+/// scale, offset and nodata value in each file's metadata.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif -o result
+  glavitu predict --model global.safetensors --optical B02.tif B03.tif B04.tif B05.tif B06.tif B07.tif \\
+      --elevation dem.tif --calibration global.json --smoothing 3 -o result
+  glavitu predict --model regions.safetensors --optical scene.tif --elevation dem.tif --region HMA -o result")]
+pub struct PredictArgs {
+    /// The model (see `glavitu import`)
+    #[arg(long, value_name = "MODEL.safetensors", value_hint = ValueHint::FilePath)]
+    model: PathBuf,
+    /// Top-of-atmosphere reflectance, 0 to 1: blue, green, red, NIR, SWIR1, SWIR2
+    #[arg(long, value_name = "FILE", num_args = 1..=6, value_hint = ValueHint::FilePath)]
+    optical: Vec<PathBuf>,
+    /// Elevation in metres
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    elevation: Option<PathBuf>,
+    /// Slope in degrees; derived from the elevation if not given
+    #[arg(long, value_name = "FILE", requires = "elevation", value_hint = ValueHint::FilePath)]
+    slope: Option<PathBuf>,
+    /// Co-polarised backscatter, linear: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    co_pol_sar: Vec<PathBuf>,
+    /// Cross-polarised backscatter, linear: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    cross_pol_sar: Vec<PathBuf>,
+    /// Interferometric coherence, 0 to 1: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    in_sar: Vec<PathBuf>,
+    /// Brightness temperature in kelvin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    thermal: Option<PathBuf>,
+    /// The region, for a model with regions; `unknown` if not given
+    #[arg(long, value_name = "NAME", conflicts_with = "region_vector")]
+    region: Option<String>,
+    /// A JSON file with one weight per region of the model
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    region_vector: Option<PathBuf>,
+    /// A confidence calibrator (see `glavitu import calibration`)
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    calibration: Option<PathBuf>,
+    /// Side of the median filter over the classes, in pixels; odd, 1 for none
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    smoothing: usize,
+    /// The CRS of rasters that name none, as EPSG:CODE
+    #[arg(long, value_name = "EPSG:CODE")]
+    assume_crs: Option<String>,
+    /// Tiles computed at a time; more needs more memory
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    batch: usize,
+    /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Print run.json to standard output
+    #[arg(long)]
+    json: bool,
+    /// The folder to write to; it is made if it does not exist
+    #[arg(short, long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    output: PathBuf,
+}
+
+/// Set by Ctrl-C; looked at between batches.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Runs `glavitu predict`.
+///
+/// # Errors
+/// Input that does not fit, a device that fails, a folder that cannot be written, or Ctrl-C; nothing is written then.
+pub fn run(args: &PredictArgs) -> Result<()> {
+    let start = Instant::now();
+    // Everything that can be refused is refused before the long part begins.
+    check_smoothing(args.smoothing)?;
+    check_writable(&args.output)?;
+    let weights = Weights::load(&args.model)?;
+    let config = weights.config();
+    let calibrator = args.calibration.as_deref().map(Calibrator::load).transpose()?;
+    let assumed_crs = args.assume_crs.as_deref().map(parse_crs).transpose()?;
+    let files = scene_files(args);
+    let scene = Scene::read(&files, &config.features, assumed_crs.as_ref())?;
+    let location = location_vector(&config.location, location_choice(args), scene.grid())?;
+    let grid = scene.grid();
+    if grid.width < config.tile || grid.height < config.tile {
+        tracing::info!(
+            "the scene ({} x {} pixels) is smaller than the model's tile ({} pixels): it is padded with zeros, as published",
+            grid.width,
+            grid.height,
+            config.tile
+        );
+    }
+    let read = start.elapsed();
+
+    let mut executor = device::executor(&args.device, &inference_graph(config, args.batch)?)?;
+    executor.load(&weight_arrays(&weights))?;
+    let loaded = start.elapsed();
+    // A second Ctrl-C ends the program at once.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    let tiles = Tiling::new(grid.height, grid.width, config.tile)?.len();
+    let bar = progress_bar(tiles);
+    let mut progress = |done: usize| {
+        bar.set_position(done as u64);
+        if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
+    };
+    let probability =
+        predict(executor.as_mut(), config, weights.normalisation(), args.batch, &location, &scene, &mut progress)?;
+    bar.finish_and_clear();
+    let predicted = start.elapsed();
+
+    let curve = calibrator.as_ref().map(Calibrator::curve);
+    let products = Products::new(&scene, &probability, args.smoothing, curve.as_ref())?;
+    let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
+    fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
+    let mut staged = StagedFiles::new();
+    products.stage(&args.output, &origin, &title(&args.model), &mut staged)?;
+    let seconds = |d: Duration| (d.as_secs_f64() * 1e3).round() / 1e3;
+    let report = json!({
+        "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
+        "model": {
+            "file": args.model,
+            "origin": weights.origin(),
+            "parameters_sha256": weights.parameters_sha256(),
+            "features": config.features,
+            "tile": config.tile,
+        },
+        "calibration": calibrator.as_ref().map(|c| json!({
+            "file": args.calibration, "origin": c.origin(), "sha256": c.sha256(), "monotone": c.is_monotone(),
+        })),
+        "device": executor.device(),
+        "precision": "float32",
+        "settings": {
+            "smoothing": args.smoothing,
+            "batch": args.batch,
+            "location": location,
+            "region": args.region,
+            "region_vector": args.region_vector,
+            "assume_crs": args.assume_crs,
+        },
+        "inputs": files.all().collect::<Vec<_>>(),
+        "slope": if args.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },
+        "grid": {
+            "width": grid.width,
+            "height": grid.height,
+            "transform": grid.transform,
+            "crs": grid.crs.as_ref().map(|crs| crs.name.clone()),
+            "epsg": grid.crs.as_ref().and_then(|crs| crs.epsg),
+        },
+        "tiles": tiles,
+        "memory_bytes_planned": executor.plan().peak_bytes(),
+        "result": products.summary(),
+        "seconds": {
+            "reading": seconds(read),
+            "loading": seconds(loaded - read),
+            "predicting": seconds(predicted - loaded),
+            "writing": seconds(start.elapsed() - predicted),
+            "total": seconds(start.elapsed()),
+        },
+    });
+    let text = format!("{report:#}\n");
+    staged.stage_bytes(args.output.join("run.json"), text.as_bytes())?;
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        return Err(Error::Interrupted.into());
+    }
+    staged.publish()?;
+    announce(args, &products, &report, start.elapsed());
+    Ok(())
+}
+
+/// Says what was found: to people on standard error, to programs as JSON on standard output.
+fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) {
+    if args.json {
+        println!("{report:#}");
+    } else {
+        println!(
+            "{} outlines, {:.2} km2 of glacier, in {:.1} s; see {}",
+            products.outline_count(),
+            products.glacier_area_km2(),
+            elapsed.as_secs_f64(),
+            args.output.display()
+        );
+    }
+}
+
+fn scene_files(args: &PredictArgs) -> SceneFiles {
+    SceneFiles {
+        optical: args.optical.clone(),
+        elevation: args.elevation.clone(),
+        slope: args.slope.clone(),
+        co_pol_sar: args.co_pol_sar.clone(),
+        cross_pol_sar: args.cross_pol_sar.clone(),
+        in_sar: args.in_sar.clone(),
+        thermal: args.thermal.iter().cloned().collect(),
+    }
+}
+
+fn location_choice(args: &PredictArgs) -> LocationChoice<'_> {
+    match (&args.region, &args.region_vector) {
+        (Some(region), _) => LocationChoice::Region(region),
+        (None, Some(path)) => LocationChoice::VectorFile(path),
+        (None, None) => LocationChoice::Unset,
+    }
+}
+
+/// Names and values that every output file carries.
+fn origin(
+    args: &PredictArgs,
+    weights: &Weights,
+    calibrator: Option<&Calibrator>,
+    executor: &dyn Executor,
+) -> Vec<(String, String)> {
+    let model = args.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let calibration = calibrator.map_or_else(|| "none".to_owned(), Calibrator::sha256);
+    [
+        ("GLAVITU_VERSION", env!("CARGO_PKG_VERSION").to_owned()),
+        ("GLAVITU_MODEL", model),
+        ("GLAVITU_PARAMETERS_SHA256", weights.parameters_sha256()),
+        ("GLAVITU_CALIBRATION_SHA256", calibration),
+        ("GLAVITU_DEVICE", executor.device()),
+        ("GLAVITU_PRECISION", "float32".to_owned()),
+        ("GLAVITU_SMOOTHING", args.smoothing.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+fn title(model: &Path) -> String {
+    format!("GLAVITU {}", model.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+fn check_smoothing(size: usize) -> Result<(), Error> {
+    if size % 2 == 1 && size <= 101 {
+        return Ok(());
+    }
+    Err(Error::bad_argument(format!("--smoothing {size}"), "an odd number of pixels up to 101", "give 3, say, or leave it out"))
+}
+
+fn parse_crs(text: &str) -> Result<Crs, Error> {
+    let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).and_then(|code| code.parse().ok());
+    match code {
+        Some(code) => Crs::from_epsg(code),
+        None => Err(Error::bad_argument(format!("--assume-crs {text}"), "EPSG:CODE", "give EPSG:32611, say")),
+    }
+}
+
+/// Finds out before computing whether files can be made in a folder, or the folder in the first one above it that exists.
+fn check_writable(folder: &Path) -> Result<(), Error> {
+    let mut existing = folder;
+    while !existing.exists() {
+        existing = match existing.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+    }
+    tempfile::tempfile_in(existing).map(drop).map_err(|e| Error::io("write to the folder", existing, e))
+}
+
+/// A bar on a terminal; nothing where standard error is piped.
+fn progress_bar(tiles: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(tiles as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} tiles  {elapsed_precise}, {eta_precise} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,470 @@
+//! Calibration of confidence: from what the network claims to how often it is right.
+//!
+//! A calibrator is a function f of the raw confidence c in 0..=1, in one of two forms:
+//!
+//! - *Kernel*: f(c) = sum over i of a_i exp(-gamma |c - x_i|), clipped to 0..=1. This is kernel ridge regression with the
+//!   Laplacian kernel, as the published calibrators use it (Maslov et al., Nat. Commun. 16, 43, 2025).
+//! - *Table*: linear between values at equal steps of c from 0 to 1. [`Calibrator::monotone`] makes one.
+//!
+//! # File
+//! JSON with the fields
+//!
+//! | field | value |
+//! |---|---|
+//! | `format` | `glavitu-calibrator` |
+//! | `format_version` | 1 |
+//! | `curve` | `{"kind": "kernel", "gamma": g, "points": [x...], "coefficients": [a...]}` or `{"kind": "table", "values": [f...]}` |
+//! | `origin` | where it comes from, for people |
+//! | `sha256` | see [`Calibrator::sha256`]; checked on reading |
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::atomic_file::write_atomically;
+use crate::error::{Error, Result};
+use crate::model::arrays::{describe, read_file};
+
+const FORMAT: &str = "glavitu-calibrator";
+const FORMAT_VERSION: u32 = 1;
+/// The largest calibrator file that is read.
+const LARGEST_FILE: u64 = 64 << 20;
+/// The most points or values a calibrator may have.
+const MOST_POINTS: usize = 1_000_000;
+/// Steps of the grid on which monotony is judged and made.
+const GRID: u32 = 2000;
+/// A calibrator counts as monotone if it never falls by more than this below an earlier value.
+pub const MONOTONE_TOLERANCE: f64 = 1e-3;
+
+/// The form of a calibrator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Form {
+    Kernel { gamma: f64, points: Vec<f64>, coefficients: Vec<f64> },
+    Table { values: Vec<f64> },
+}
+
+/// A function from raw to calibrated confidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibrator {
+    form: Form,
+    origin: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CalibratorFile {
+    format: String,
+    format_version: u32,
+    curve: Form,
+    origin: String,
+    sha256: String,
+}
+
+impl Calibrator {
+    /// A calibrator of the kernel form. The points are sorted, each with its coefficient.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] if the numbers of points and coefficients differ, there are none, one is not finite, or
+    /// gamma is not positive.
+    pub fn from_kernel(
+        gamma: f64,
+        points: Vec<f64>,
+        coefficients: Vec<f64>,
+        origin: impl Into<String>,
+    ) -> Result<Self> {
+        if points.len() != coefficients.len() {
+            return Err(bad(
+                format!("{} points and {} coefficients", points.len(), coefficients.len()),
+                "as many of each",
+            ));
+        }
+        if !(gamma.is_finite() && gamma > 0.0) {
+            return Err(bad(format!("gamma {gamma}"), "a positive number"));
+        }
+        check_values("points", &points, 1)?;
+        check_values("coefficients", &coefficients, 1)?;
+        let mut pairs: Vec<_> = points.into_iter().zip(coefficients).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (points, coefficients) = pairs.into_iter().unzip();
+        Ok(Self { form: Form::Kernel { gamma, points, coefficients }, origin: origin.into() })
+    }
+
+    /// A calibrator that is linear between `values` at equal steps of c from 0 to 1.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] if there are fewer than two values or one is not finite.
+    pub fn from_table(values: Vec<f64>, origin: impl Into<String>) -> Result<Self> {
+        check_values("values", &values, 2)?;
+        Ok(Self { form: Form::Table { values }, origin: origin.into() })
+    }
+
+    /// Reads a calibrator file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no calibrator of a known version, or does not match its hash.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_bytes(path, &read_file(path, LARGEST_FILE)?)
+    }
+
+    /// Reads a calibrator file's bytes. `path` serves for messages only.
+    ///
+    /// # Errors
+    /// As [`Calibrator::load`].
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        let path = path.as_ref();
+        let refuse = |found: String| {
+            Error::bad_file(
+                path,
+                found,
+                "a calibrator file of glavitu",
+                "make one with `glavitu import calibration`, or copy it again if it is damaged",
+            )
+        };
+        let file: CalibratorFile =
+            serde_json::from_slice(bytes).map_err(|e| refuse(format!("{} ({e})", describe(bytes))))?;
+        if file.format != FORMAT || file.format_version != FORMAT_VERSION {
+            return Err(refuse(format!("format {} version {}", file.format, file.format_version)));
+        }
+        let calibrator = match file.curve {
+            Form::Kernel { gamma, points, coefficients } => Self::from_kernel(gamma, points, coefficients, file.origin),
+            Form::Table { values } => Self::from_table(values, file.origin),
+        }
+        .map_err(|e| refuse(e.to_string()))?;
+        let found = calibrator.sha256();
+        if found != file.sha256 {
+            return Err(refuse(format!("a curve with SHA-256 {found}, not {} as the file says", file.sha256)));
+        }
+        Ok(calibrator)
+    }
+
+    /// Writes the calibrator file, whole or not at all.
+    ///
+    /// # Errors
+    /// The folder is missing or cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let file = CalibratorFile {
+            format: FORMAT.into(),
+            format_version: FORMAT_VERSION,
+            curve: self.form.clone(),
+            origin: self.origin.clone(),
+            sha256: self.sha256(),
+        };
+        let text = serde_json::to_string_pretty(&file).map_err(|e| bad(e.to_string(), "finite numbers"))?;
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+            return Err(Error::bad_file(
+                path,
+                format!("no folder {}", folder.display()),
+                "an existing folder",
+                "make it first",
+            ));
+        }
+        write_atomically(path, |temporary| {
+            std::fs::write(temporary, text + "\n").map_err(|e| Error::io("write", path, e))
+        })
+    }
+
+    /// The calibrated confidence, 0..=1, of the raw confidence `c`, summed term by term. NaN stays NaN.
+    ///
+    /// For whole rasters use [`Calibrator::curve`].
+    #[must_use]
+    pub fn predict(&self, c: f64) -> f64 {
+        match &self.form {
+            Form::Kernel { gamma, points, coefficients } => {
+                let terms = points.iter().zip(coefficients).map(|(x, a)| a * (-gamma * (c - x).abs()).exp());
+                terms.sum::<f64>().clamp(0.0, 1.0)
+            }
+            Form::Table { values } => interpolate(values, c).clamp(0.0, 1.0),
+        }
+    }
+
+    /// A precomputed form with the same values up to rounding, in time independent of the number of points.
+    #[must_use]
+    pub fn curve(&self) -> CalibrationCurve {
+        CalibrationCurve::new(&self.form)
+    }
+
+    /// The furthest that f falls below an earlier value, on a grid of c from 0 to 1 that includes every kernel point.
+    #[must_use]
+    pub fn largest_fall(&self) -> f64 {
+        let mut grid: Vec<f64> = (0..=GRID).map(|i| f64::from(i) / f64::from(GRID)).collect();
+        match &self.form {
+            Form::Kernel { points, .. } => grid.extend(points.iter().filter(|x| (0.0..=1.0).contains(*x))),
+            Form::Table { values } => grid.extend((0..values.len()).map(|i| i as f64 / (values.len() - 1) as f64)),
+        }
+        grid.sort_by(f64::total_cmp);
+        let curve = self.curve();
+        let mut highest = 0.0_f64;
+        grid.into_iter().fold(0.0, |fall: f64, c| {
+            let value = curve.value(c);
+            highest = highest.max(value);
+            fall.max(highest - value)
+        })
+    }
+
+    /// Whether f falls nowhere by more than [`MONOTONE_TOLERANCE`].
+    #[must_use]
+    pub fn is_monotone(&self) -> bool {
+        self.largest_fall() <= MONOTONE_TOLERANCE
+    }
+
+    /// The nondecreasing function closest to this one in the sense of least squares over c in 0..=1, as a table.
+    ///
+    /// Pool-adjacent-violators on a grid of step 1/2000 (Barlow et al., Statistical Inference under Order Restrictions,
+    /// 1972). Every c weighs the same, as a calibrator does not say how many pixels were behind each of its points.
+    #[must_use]
+    pub fn monotone(&self) -> Self {
+        let curve = self.curve();
+        let values = (0..=GRID).map(|i| curve.value(f64::from(i) / f64::from(GRID))).collect::<Vec<_>>();
+        Self {
+            form: Form::Table { values: isotonic(&values) },
+            origin: format!("{}; made monotone by isotonic regression", self.origin),
+        }
+    }
+
+    /// Where the calibrator comes from, for people.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The form: `kernel` or `table`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.form {
+            Form::Kernel { .. } => "kernel",
+            Form::Table { .. } => "table",
+        }
+    }
+
+    /// The number of kernel points or table values.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        match &self.form {
+            Form::Kernel { points, .. } => points.len(),
+            Form::Table { values } => values.len(),
+        }
+    }
+
+    /// The kernel's gamma, if of the kernel form.
+    #[must_use]
+    pub fn gamma(&self) -> Option<f64> {
+        match self.form {
+            Form::Kernel { gamma, .. } => Some(gamma),
+            Form::Table { .. } => None,
+        }
+    }
+
+    /// SHA-256 of the curve, in hexadecimal: the kind in UTF-8 and a zero byte, then little-endian float64 values:
+    /// gamma, points, coefficients of a kernel; the values of a table.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.kind());
+        hash.update([0]);
+        let mut put = |values: &[f64]| {
+            for value in values {
+                hash.update(value.to_le_bytes());
+            }
+        };
+        match &self.form {
+            Form::Kernel { gamma, points, coefficients } => {
+                put(&[*gamma]);
+                put(points);
+                put(coefficients);
+            }
+            Form::Table { values } => put(values),
+        }
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// A calibrator prepared for many values.
+///
+/// For the kernel, the sum over the points left of c decays as exp(-gamma (c - x)) and the sum right of it as
+/// exp(-gamma (x - c)): with both sums known at every point, a value takes two exponentials. No exponent is positive,
+/// so nothing overflows for any gamma. Agrees with [`Calibrator::predict`] to about 1e-12 for the published ones.
+#[derive(Debug, Clone)]
+pub struct CalibrationCurve(Prepared);
+
+#[derive(Debug, Clone)]
+enum Prepared {
+    Kernel {
+        gamma: f64,
+        points: Vec<f64>,
+        /// At point k: the sum over i <= k of a_i exp(-gamma (x_k - x_i)).
+        left: Vec<f64>,
+        /// At point k: the sum over i >= k of a_i exp(-gamma (x_i - x_k)).
+        right: Vec<f64>,
+    },
+    Table(Vec<f64>),
+}
+
+impl CalibrationCurve {
+    fn new(form: &Form) -> Self {
+        match form {
+            Form::Kernel { gamma, points, coefficients } => {
+                let n = points.len();
+                let (mut left, mut right) = (coefficients.clone(), coefficients.clone());
+                for k in 1..n {
+                    left[k] += left[k - 1] * (-gamma * (points[k] - points[k - 1])).exp();
+                }
+                for k in (0..n - 1).rev() {
+                    right[k] += right[k + 1] * (-gamma * (points[k + 1] - points[k])).exp();
+                }
+                Self(Prepared::Kernel { gamma: *gamma, points: points.clone(), left, right })
+            }
+            Form::Table { values } => Self(Prepared::Table(values.clone())),
+        }
+    }
+
+    /// The calibrated confidence of `c`; see [`Calibrator::predict`].
+    #[must_use]
+    pub fn value(&self, c: f64) -> f64 {
+        if c.is_nan() {
+            return c;
+        }
+        match &self.0 {
+            Prepared::Kernel { gamma, points, left, right } => {
+                let next = points.partition_point(|x| *x <= c);
+                let below = next.checked_sub(1).map_or(0.0, |k| left[k] * (-gamma * (c - points[k])).exp());
+                let above = points.get(next).map_or(0.0, |x| right[next] * (-gamma * (x - c)).exp());
+                (below + above).clamp(0.0, 1.0)
+            }
+            Prepared::Table(values) => interpolate(values, c).clamp(0.0, 1.0),
+        }
+    }
+
+    /// Calibrates a raster or a part of one in place. NaN stays NaN.
+    pub fn apply(&self, confidences: &mut [f32]) {
+        for c in confidences {
+            *c = narrow(self.value(f64::from(*c)));
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding a value in 0..=1 to float32")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// Linear interpolation in values at equal steps from 0 to 1, constant outside.
+fn interpolate(values: &[f64], c: f64) -> f64 {
+    if c.is_nan() {
+        return c;
+    }
+    let last = values.len() - 1;
+    let position = c.clamp(0.0, 1.0) * last as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "position is in 0..=last")]
+    let lower = (position.floor() as usize).min(last);
+    let upper = (lower + 1).min(last);
+    let t = position - lower as f64;
+    values[lower] * (1.0 - t) + values[upper] * t
+}
+
+/// Pool-adjacent-violators with equal weights: the closest nondecreasing sequence in least squares.
+fn isotonic(values: &[f64]) -> Vec<f64> {
+    // Blocks of equal fitted value: (sum, count).
+    let mut blocks: Vec<(f64, usize)> = Vec::new();
+    for &value in values {
+        let (mut sum, mut count) = (value, 1);
+        while let Some(&(before, n)) = blocks.last() {
+            if before / n as f64 <= sum / count as f64 {
+                break;
+            }
+            sum += before;
+            count += n;
+            blocks.pop();
+        }
+        blocks.push((sum, count));
+    }
+    blocks.into_iter().flat_map(|(sum, n)| std::iter::repeat_n(sum / n as f64, n)).collect()
+}
+
+fn bad(found: String, expected: &str) -> Error {
+    Error::bad_argument(found, expected, "correct the calibrator")
+}
+
+fn check_values(what: &str, values: &[f64], least: usize) -> Result<()> {
+    if !(least..=MOST_POINTS).contains(&values.len()) {
+        return Err(bad(format!("{} {what}", values.len()), &format!("{least} to {MOST_POINTS}")));
+    }
+    match values.iter().find(|v| !v.is_finite()) {
+        Some(value) => Err(bad(format!("{value} among the {what}"), "finite numbers")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wavy() -> Calibrator {
+        let points: Vec<f64> = (0..60).map(|i| f64::from(i * 37 % 60) / 59.0).collect();
+        let coefficients = points.iter().map(|x| (x * 40.0).sin() * 0.1 + 0.01).collect();
+        Calibrator::from_kernel(1.7, points, coefficients, "a test").expect("valid")
+    }
+
+    #[test]
+    fn the_curve_agrees_with_the_sum() {
+        for gamma in [0.01, 1.0, 30.0, 1e5] {
+            let points: Vec<f64> = (0..101).map(|i| f64::from(i) / 100.0).collect();
+            let coefficients: Vec<f64> = points.iter().map(|x| (x * 91.0).cos() * 0.4).collect();
+            let calibrator = Calibrator::from_kernel(gamma, points, coefficients, "a test").expect("valid");
+            let curve = calibrator.curve();
+            for i in -50..=1050 {
+                let c = f64::from(i) / 1000.0;
+                assert!((curve.value(c) - calibrator.predict(c)).abs() < 1e-12, "gamma {gamma}, c {c}");
+            }
+        }
+        let mut raster = [0.25, f32::NAN];
+        wavy().curve().apply(&mut raster);
+        assert!(f64::from(raster[0] - narrow(wavy().predict(0.25))).abs() < 1e-7 && raster[1].is_nan());
+        assert!(wavy().predict(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn isotonic_regression_by_hand() {
+        assert_eq!(isotonic(&[1.0, 3.0, 2.0, 4.0]), [1.0, 2.5, 2.5, 4.0]);
+        assert_eq!(isotonic(&[3.0, 2.0, 1.0]), [2.0, 2.0, 2.0]);
+        assert_eq!(isotonic(&[0.0, 0.5, 1.0]), [0.0, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn monotone_is_monotone() {
+        let calibrator = wavy();
+        assert!(!calibrator.is_monotone());
+        let monotone = calibrator.monotone();
+        assert!(monotone.is_monotone() && monotone.largest_fall() < 1e-12, "{}", monotone.largest_fall());
+        let identity = Calibrator::from_table(vec![0.0, 1.0], "a line").expect("valid");
+        assert!((identity.predict(0.3) - 0.3).abs() < 1e-15 && identity.is_monotone());
+    }
+
+    #[test]
+    fn files_round_trip_and_changes_are_found() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("c.json");
+        for calibrator in [wavy(), wavy().monotone()] {
+            calibrator.save(&path).expect("saves");
+            assert_eq!(Calibrator::load(&path).expect("loads"), calibrator);
+            let text = std::fs::read_to_string(&path).expect("reads");
+            let at = text.rfind("0.").expect("a number");
+            let changed = format!("{}9.{}", &text[..at], &text[at + 2..]);
+            let message = Calibrator::from_bytes("c", changed.as_bytes()).expect_err("changed").to_string();
+            assert!(message.contains("SHA-256"), "{message}");
+        }
+        assert!(Calibrator::from_bytes("c", b"{}").is_err());
+        assert!(wavy().save(folder.path().join("none/c.json")).is_err());
+    }
+
+    #[test]
+    fn impossible_calibrators_are_refused() {
+        assert!(Calibrator::from_kernel(1.0, vec![], vec![], "").is_err());
+        assert!(Calibrator::from_kernel(0.0, vec![0.0], vec![1.0], "").is_err());
+        assert!(Calibrator::from_kernel(1.0, vec![0.0], vec![1.0, 2.0], "").is_err());
+        assert!(Calibrator::from_kernel(1.0, vec![f64::NAN], vec![1.0], "").is_err());
+        assert!(Calibrator::from_table(vec![1.0], "").is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! Overlapping tiles to one map: the average weighted by `exp(-r^2 / 2)`, where x and y run from -1 to 1 over the tile's pixels.
+//!
+//! The weight is a product of a row factor and a column factor, and windows form a grid, so the sum of weights at a pixel is a product
+//! too: only sums of weighted probabilities are kept per pixel. They are f64 and the weights are f64, so what blending adds to the error is
+//! the last rounding to f32 (6e-8 relative).
+//!
+//! Only the glacier class is kept (8 bytes per pixel). Rows are released as soon as all windows over them have arrived
+//! ([`Blend::completed_rows`]): with windows in the order of [`Tiling::windows`] memory is that of one tile's height, whatever the scene's.
+
+use crate::error::{Error, Result};
+use crate::infer::tiles::{TileWindow, Tiling};
+
+/// The average of overlapping tiles, being built.
+#[derive(Debug, Clone)]
+pub struct Blend {
+    tiling: Tiling,
+    classes: usize,
+    class: usize,
+    /// One factor of the weight, by row or column of the tile.
+    factor: Vec<f64>,
+    /// Sum of column factors over all windows, by column of the scene.
+    col_weights: Vec<f64>,
+    /// Weighted sums of the scene's rows from `first_row` on.
+    sums: Vec<f64>,
+    first_row: usize,
+    /// Which windows came, row by row, and how many are missing per row of windows.
+    seen: Vec<bool>,
+    missing: Vec<usize>,
+}
+
+impl Blend {
+    /// A blend of class number `class` out of `classes`.
+    ///
+    /// # Errors
+    /// There is no such class.
+    pub fn new(tiling: Tiling, classes: usize, class: usize) -> Result<Self> {
+        if class >= classes {
+            return Err(Error::bad_argument(
+                format!("class {class} of {classes}"),
+                "a class of the model",
+                "check the model's configuration",
+            ));
+        }
+        let factor = factors(tiling.tile());
+        let (rows, cols) = tiling.grid();
+        let col_weights = side_weights(&factor, tiling.width(), (0..cols).map(|c| tiling.window_col(c)));
+        Ok(Self {
+            tiling,
+            classes,
+            class,
+            factor,
+            col_weights,
+            sums: Vec::new(),
+            first_row: 0,
+            seen: vec![false; rows * cols],
+            missing: vec![cols; rows],
+        })
+    }
+
+    /// Adds the probabilities of one window, `(tile, tile, classes)`. Windows may come in any order, each once.
+    ///
+    /// # Errors
+    /// The window is not one of the tiling or came before, the length is wrong, or a probability on the scene is not finite.
+    pub fn add(&mut self, window: TileWindow, probabilities: &[f32]) -> Result<()> {
+        let tile = self.tiling.tile();
+        let expected = tile * tile * self.classes;
+        let fail = |found: String, expected: String| {
+            Err(Error::bad_argument(found, expected, "this is a defect of the program; please report it"))
+        };
+        let Some((row, col)) = self.tiling.position(window) else {
+            return fail(format!("the window {window:?}"), "a window of the tiling".into());
+        };
+        let number = row * self.tiling.grid().1 + col;
+        if probabilities.len() != expected || self.seen[number] {
+            return fail(
+                format!("{} probabilities for window {number}", probabilities.len()),
+                format!("{expected} probabilities, once per window"),
+            );
+        }
+        let Some(shared) = self.tiling.overlap(window) else {
+            return fail(format!("the window {window:?}"), "a window that touches the scene".into());
+        };
+        let glacier = |r: usize, c: usize| {
+            probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * self.classes + self.class]
+        };
+        if (0..shared.height).any(|r| (0..shared.width).any(|c| !glacier(r, c).is_finite())) {
+            return Err(Error::bad_argument(
+                format!("a probability that is not a number, in the tile at row {}, column {}", window.row, window.col),
+                "probabilities from 0 to 1",
+                "check the input rasters for absurd values and the weights for damage; compare with --device cpu",
+            ));
+        }
+        let width = self.tiling.width();
+        // Rows before `first_row` are complete, and a window that was missing cannot reach there.
+        let first = shared.scene_row - self.first_row;
+        let needed = (first + shared.height) * width;
+        if self.sums.len() < needed {
+            self.sums.resize(needed, 0.0);
+        }
+        let col_factors = &self.factor[shared.tile_col..shared.tile_col + shared.width];
+        for r in 0..shared.height {
+            let row_factor = self.factor[shared.tile_row + r];
+            let from = (first + r) * width + shared.scene_col;
+            let sums = &mut self.sums[from..from + shared.width];
+            for (c, (sum, col_factor)) in sums.iter_mut().zip(col_factors).enumerate() {
+                *sum += row_factor * col_factor * f64::from(glacier(r, c));
+            }
+        }
+        self.seen[number] = true;
+        self.missing[row] -= 1;
+        Ok(())
+    }
+
+    /// Takes out the rows that no missing window touches: the first row's number and the probabilities, row by row. Every row comes out once,
+    /// from the north to the south.
+    pub fn completed_rows(&mut self) -> (usize, Vec<f32>) {
+        let first = self.first_row;
+        let end = match self.missing.iter().position(|&n| n > 0) {
+            Some(row) => usize::try_from(self.tiling.window_row(row)).unwrap_or(0).max(first),
+            None => self.tiling.height(),
+        };
+        let (tile, width) = (self.tiling.tile(), self.tiling.width());
+        let starts: Vec<_> = (0..self.tiling.grid().0).map(|r| self.tiling.window_row(r)).collect();
+        let row_weights = rows_weights(&self.factor, tile, first..end, &starts);
+        let mut rows = Vec::with_capacity((end - first) * width);
+        for (sums, row_weight) in self.sums.chunks_exact(width).zip(&row_weights) {
+            for (sum, col_weight) in sums.iter().zip(&self.col_weights) {
+                #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32 in and out")]
+                rows.push((sum / (row_weight * col_weight)) as f32);
+            }
+        }
+        self.sums.drain(..(end - first) * width);
+        self.first_row = end;
+        (first, rows)
+    }
+
+    /// The probabilities of all rows not taken out before; the whole scene if none were.
+    ///
+    /// # Errors
+    /// Windows are missing.
+    pub fn finish(mut self) -> Result<Vec<f32>> {
+        let missing: usize = self.missing.iter().sum();
+        if missing > 0 {
+            return Err(Error::bad_argument(
+                format!("{missing} windows missing"),
+                "all windows of the scene",
+                "this is a defect of the program; please report it",
+            ));
+        }
+        Ok(self.completed_rows().1)
+    }
+}
+
+/// `exp(-x^2 / 2)` for x in `tile` equal steps from -1 to 1.
+#[expect(clippy::cast_precision_loss, reason = "tiles have far fewer than 2^52 pixels")]
+fn factors(tile: usize) -> Vec<f64> {
+    let last = tile.saturating_sub(1).max(1) as f64;
+    (0..tile).map(|i| (-(2.0 * i as f64 / last - 1.0).powi(2) / 2.0).exp()).collect()
+}
+
+/// Sum of the factors of all windows, beginning at `starts`, over each of `length` positions.
+fn side_weights(factor: &[f64], length: usize, starts: impl Iterator<Item = i64>) -> Vec<f64> {
+    let starts: Vec<_> = starts.collect();
+    rows_weights(factor, factor.len(), 0..length, &starts)
+}
+
+/// As [`side_weights`], for some positions only.
+fn rows_weights(factor: &[f64], tile: usize, positions: std::ops::Range<usize>, starts: &[i64]) -> Vec<f64> {
+    // Starts are half a tile apart, so at most three windows can begin within a tile before a position.
+    let Some(&origin) = starts.first() else { return vec![0.0; positions.len()] };
+    positions
+        .map(|position| {
+            let from_origin = i64::try_from(position).unwrap_or(i64::MAX) - origin;
+            let last = usize::try_from(from_origin).unwrap_or(0) / (tile / 2).max(1);
+            (last.saturating_sub(2)..=last)
+                .filter_map(|n| {
+                    let start = starts.get(n)?;
+                    let within = usize::try_from(i64::try_from(position).ok()? - start).ok()?;
+                    factor.get(within)
+                })
+                .sum()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A value that differs for every window and pixel.
+    fn tile_of(n: usize, tile: usize) -> Vec<f32> {
+        (0..tile * tile)
+            .flat_map(|i| {
+                let p = f32::from(u8::try_from((n * 97 + i * 31) % 251).expect("below 251")) / 251.0;
+                [1.0 - p, p]
+            })
+            .collect()
+    }
+
+    /// The definition, pixel by pixel.
+    fn plain(tiling: Tiling) -> Vec<f64> {
+        let (height, width, tile) = (tiling.height(), tiling.width(), tiling.tile());
+        let (mut sums, mut weights) = (vec![0.0; height * width], vec![0.0; height * width]);
+        let linspace = |i: usize| -1.0 + 2.0 * i as f64 / (tile - 1) as f64;
+        for (n, window) in tiling.windows().enumerate() {
+            let values = tile_of(n, tile);
+            for i in 0..tile {
+                for j in 0..tile {
+                    let (row, col) = (window.row + i as i64, window.col + j as i64);
+                    if (0..height as i64).contains(&row) && (0..width as i64).contains(&col) {
+                        let at = usize::try_from(row).expect("not negative") * width
+                            + usize::try_from(col).expect("not negative");
+                        let weight = (-(linspace(i).powi(2) + linspace(j).powi(2)) / 2.0).exp();
+                        sums[at] += weight * f64::from(values[2 * (i * tile + j) + 1]);
+                        weights[at] += weight;
+                    }
+                }
+            }
+        }
+        sums.iter().zip(&weights).map(|(s, w)| s / w).collect()
+    }
+
+    #[test]
+    fn edge_weights() {
+        let factor = factors(384);
+        assert!((factor[0] - (-0.5_f64).exp()).abs() < 1e-15 && (factor[383] - factor[0]).abs() < 1e-15);
+        assert!((factor[200] - factor[183]).abs() < 1e-15);
+    }
+
+    #[test]
+    fn streams_by_row_bands() {
+        let tiling = Tiling::new(300, 50, 32).expect("a scene");
+        let mut blend = Blend::new(tiling, 2, 1).expect("class 1 of 2");
+        let mut streamed = Vec::new();
+        let mut largest = 0;
+        for (n, window) in tiling.windows().enumerate() {
+            blend.add(window, &tile_of(n, 32)).expect("a new window");
+            largest = largest.max(blend.sums.len());
+            let (first, rows) = blend.completed_rows();
+            assert_eq!(first * 50, streamed.len());
+            streamed.extend(rows);
+        }
+        assert!(largest <= 32 * 50);
+        assert_eq!(streamed.len(), 300 * 50);
+        assert!(blend.finish().expect("complete").is_empty());
+        for (a, b) in streamed.iter().zip(plain(tiling)) {
+            assert!((f64::from(*a) - b).abs() < 1e-7);
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        let tiling = Tiling::new(20, 20, 16).expect("a scene");
+        assert!(Blend::new(tiling, 2, 2).is_err());
+        let mut blend = Blend::new(tiling, 2, 1).expect("class 1 of 2");
+        let window = tiling.windows().next().expect("a window");
+        assert!(blend.add(window, &[0.0; 5]).is_err());
+        assert!(blend.add(window, &[f32::NAN; 512]).is_err());
+        assert!(blend.add(TileWindow { row: window.row + 1, ..window }, &[0.5; 512]).is_err());
+        blend.add(window, &[0.5; 512]).expect("a new window");
+        assert!(blend.add(window, &[0.5; 512]).is_err());
+        assert!(blend.finish().is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn equals_the_definition(height in 1usize..70, width in 1usize..70, half in 1usize..20, backwards: bool) {
+            let tiling = Tiling::new(height, width, 2 * half).expect("a scene");
+            let mut blend = Blend::new(tiling, 2, 1).expect("class 1 of 2");
+            let mut windows: Vec<_> = tiling.windows().enumerate().collect();
+            if backwards {
+                windows.reverse();
+            }
+            for (n, window) in windows {
+                blend.add(window, &tile_of(n, 2 * half)).expect("a new window");
+            }
+            for (a, b) in blend.finish().expect("complete").iter().zip(plain(tiling)) {
+                prop_assert!((f64::from(*a) - b).abs() < 1e-7);
+            }
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! A picture of a mapped scene: SWIR1, NIR and red as red, green and blue (snow and ice cyan, rock brown, vegetation green), outlines,
+//! places of low confidence, a legend.
+//!
+//! Rows stream in ([`Quicklook::add_rows`]) and are averaged on the way, so memory is bounded by the picture (at most [`LARGEST`] pixels a
+//! side, 20 bytes each). Small scenes are enlarged by whole numbers, so that every pixel and line is crisp.
+
+use std::path::Path;
+
+use image::{ImageFormat, Rgb, RgbImage};
+
+use crate::error::{Error, Result};
+use crate::raster::lettering;
+use crate::raster::polygons::Polygon;
+
+/// Longest side of the scene's picture, in pixels.
+pub const LARGEST: usize = 2048;
+/// Scenes with sides shorter than this are enlarged, to at most twice this.
+const SMALLEST: usize = 512;
+
+const LINE: Rgb<u8> = Rgb([255, 225, 0]);
+const CASING: Rgb<u8> = Rgb([20, 16, 28]);
+const DOUBT: Rgb<u8> = Rgb([255, 0, 140]);
+const DOUBT_OPACITY: f32 = 0.4;
+const PAPER: Rgb<u8> = Rgb([24, 26, 30]);
+const INK: Rgb<u8> = Rgb([232, 232, 228]);
+const GAP: [Rgb<u8>; 2] = [Rgb([52, 52, 54]), Rgb([92, 92, 94])];
+/// Least range of a band, as a part of the widest band's: snow is dark in SWIR1, and stretched on its own all rock would be glaring red.
+const LEAST_RANGE: f32 = 0.75;
+const GAMMA: f32 = 0.65;
+/// Half the width of lines and of lines with their casing, in pixels of the picture.
+const HALF_LINE: u32 = 1;
+const HALF_CASING: u32 = 2;
+/// Space around things in the legend.
+const MARGIN: u32 = 8;
+
+/// A scene's picture, being gathered.
+#[derive(Debug, Clone)]
+pub struct Quicklook {
+    width: usize,
+    height: usize,
+    threshold: f32,
+    /// Scene pixels per gathered pixel, along each side.
+    factor: usize,
+    rows_added: usize,
+    cells_wide: usize,
+    cells: Vec<Cell>,
+    has_confidence: bool,
+}
+
+/// What becomes one pixel of the picture.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cell {
+    sums: [f32; 3],
+    valid: u32,
+    doubtful: u32,
+}
+
+/// What is written around the picture.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caption<'a> {
+    /// The line on top (ASCII letters are drawn as capitals); none if empty.
+    pub title: &'a str,
+    /// Side of a scene pixel in metres, for the scale bar.
+    pub pixel_m: Option<f64>,
+}
+
+impl Quicklook {
+    /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are tinted.
+    ///
+    /// # Errors
+    /// The scene has no pixels.
+    pub fn new(height: usize, width: usize, threshold: f32) -> Result<Self> {
+        if height == 0 || width == 0 {
+            return Err(Error::bad_argument(
+                format!("a scene of {width} x {height} pixels"),
+                "at least one pixel",
+                "check the input rasters",
+            ));
+        }
+        let factor = height.max(width).div_ceil(LARGEST);
+        let cells_wide = width.div_ceil(factor);
+        Ok(Self {
+            width,
+            height,
+            threshold,
+            factor,
+            rows_added: 0,
+            cells_wide,
+            cells: vec![Cell::default(); cells_wide * height.div_ceil(factor)],
+            has_confidence: false,
+        })
+    }
+
+    /// Adds the next rows from the north: SWIR1, NIR and red reflectance and, if known, confidence, each row by row. NaN in any of them marks
+    /// a pixel without data.
+    ///
+    /// # Errors
+    /// The slices are not whole rows of one number, or there are more rows than the scene has.
+    pub fn add_rows(&mut self, swir1_nir_red: [&[f32]; 3], confidence: Option<&[f32]>) -> Result<()> {
+        let count = swir1_nir_red[0].len();
+        let is_even = swir1_nir_red.iter().chain(confidence.iter()).all(|slice| slice.len() == count);
+        let rows = count / self.width;
+        if !is_even || !count.is_multiple_of(self.width) || rows > self.height - self.rows_added {
+            return Err(Error::bad_argument(
+                format!("{count} pixels after {} rows", self.rows_added),
+                format!("whole rows of {} pixels, {} rows in all", self.width, self.height),
+                "pass rasters of one grid",
+            ));
+        }
+        self.has_confidence |= confidence.is_some();
+        for i in 0..count {
+            let values = swir1_nir_red.map(|band| band[i]);
+            let confidence = confidence.map_or(1.0, |c| c[i]);
+            if confidence.is_nan() || !values.iter().all(|v| v.is_finite()) {
+                continue;
+            }
+            let (row, col) = (self.rows_added + i / self.width, i % self.width);
+            let cell = &mut self.cells[row / self.factor * self.cells_wide + col / self.factor];
+            for (sum, value) in cell.sums.iter_mut().zip(values) {
+                *sum += value;
+            }
+            cell.valid += 1;
+            cell.doubtful += u32::from(confidence < self.threshold);
+        }
+        self.rows_added += rows;
+        Ok(())
+    }
+
+    /// Draws the picture with outlines in pixel corners of the scene.
+    ///
+    /// Each band is stretched from its 2nd to its 98th percentile over pixels with data, or further up ([`LEAST_RANGE`]), with a gamma that
+    /// opens up the dark ground beside the snow. Edges on the scene's border are not drawn: the glacier does not end there.
+    #[must_use]
+    pub fn draw(&self, outlines: &[Polygon<u32>], caption: &Caption<'_>) -> RgbImage {
+        let up = self.enlargement();
+        let (wide, high) = (self.cells_wide, self.cells.len() / self.cells_wide);
+        let mut scene = RgbImage::new(narrow(wide * up), narrow(high * up));
+        let stretch = self.stretch();
+        for (x, y, pixel) in scene.enumerate_pixels_mut() {
+            let cell = &self.cells[y as usize / up * wide + x as usize / up];
+            *pixel = match cell.colour(&stretch) {
+                Some(colour) => mix(colour, DOUBT, DOUBT_OPACITY * cell.doubt()),
+                None => GAP[(x / 8 + y / 8) as usize % 2],
+            };
+        }
+        // All casings first: where lines run close together, the bright ones must stay whole.
+        // In a reduced scene outlines are dense, so lines lose one pixel.
+        let thinner = u32::from(self.factor > 1);
+        for (half, colour) in [(HALF_CASING, CASING), (HALF_LINE, LINE)] {
+            for ring in outlines.iter().flat_map(Polygon::rings) {
+                for edge in ring.windows(2) {
+                    self.draw_edge(&mut scene, (edge[0], edge[1]), (half - thinner, half), colour);
+                }
+            }
+        }
+        self.frame(&scene, caption)
+    }
+
+    /// Picture pixels per cell.
+    fn enlargement(&self) -> usize {
+        let longest = self.width.max(self.height);
+        if longest < SMALLEST { (2 * SMALLEST / longest).min(64) } else { 1 }
+    }
+
+    /// What becomes dark and bright in each band.
+    fn stretch(&self) -> [(f32, f32); 3] {
+        let own = [0, 1, 2].map(|band| self.percentiles(band));
+        let widest = own.iter().map(|(low, high)| high - low).fold(0.0, f32::max);
+        own.map(|(low, high)| {
+            if high > low {
+                (low, high.max(low + LEAST_RANGE * widest))
+            } else {
+                (low - 0.5, low + 0.5) // a flat band is shown in the middle
+            }
+        })
+    }
+
+    /// Values of one band below which 2 % and 98 % of the cells with data lie; zeros if there are none.
+    fn percentiles(&self, band: usize) -> (f32, f32) {
+        let mut values: Vec<f32> =
+            self.cells.iter().filter(|cell| cell.valid > 0).map(|cell| cell.mean()[band]).collect();
+        let Some(last) = values.len().checked_sub(1) else { return (0.0, 0.0) };
+        let mut at = |part: usize| *values.select_nth_unstable_by(last * part / 100, f32::total_cmp).1;
+        (at(2), at(98))
+    }
+
+    /// An axis-parallel line between two corners of scene pixels, reaching some pixels before and after its place.
+    fn draw_edge(
+        &self,
+        picture: &mut RgbImage,
+        (from, to): ((u32, u32), (u32, u32)),
+        (before, after): (u32, u32),
+        colour: Rgb<u8>,
+    ) {
+        let on_border = |a: u32, b: u32, end: usize| a == b && (a == 0 || a as usize == end);
+        if on_border(from.0, to.0, self.width) || on_border(from.1, to.1, self.height) {
+            return;
+        }
+        let place = |corner: u32| narrow(corner as usize * self.enlargement() / self.factor);
+        let span = |a: u32, b: u32, end: u32| {
+            let (a, b) = (place(a.min(b)), place(a.max(b)));
+            a.saturating_sub(before)..(b + after).min(end)
+        };
+        for y in span(from.1, to.1, picture.height()) {
+            for x in span(from.0, to.0, picture.width()) {
+                picture.put_pixel(x, y, colour);
+            }
+        }
+    }
+
+    /// Title above and legend below.
+    fn frame(&self, scene: &RgbImage, caption: &Caption<'_>) -> RgbImage {
+        let (wide, high) = scene.dimensions();
+        let scale = if wide >= 640 { 2 } else { 1 };
+        let line = lettering::HEIGHT * scale + MARGIN;
+        let items = self.legend(caption, wide);
+        // Items follow each other and wrap.
+        let symbol = 2 * lettering::HEIGHT * scale;
+        let mut places = Vec::new();
+        let (mut x, mut row) = (MARGIN, 0);
+        for item in &items {
+            let length = item.symbol_length(symbol) + MARGIN + lettering::length(&item.text, scale);
+            if x > MARGIN && x + length + MARGIN > wide {
+                (x, row) = (MARGIN, row + 1);
+            }
+            places.push((x, row));
+            x += length + 3 * MARGIN;
+        }
+        let top = if caption.title.is_empty() { 0 } else { line + MARGIN };
+        let mut picture = RgbImage::from_pixel(wide, top + high + (row + 1) * line + MARGIN, PAPER);
+        image::imageops::replace(&mut picture, scene, 0, i64::from(top));
+        if top > 0 {
+            let fits = lettering::length(caption.title, scale) + 2 * MARGIN <= wide;
+            lettering::draw(&mut picture, caption.title, MARGIN, MARGIN, if fits { scale } else { 1 }, INK);
+        }
+        for (item, (x, row)) in items.iter().zip(places) {
+            let y = top + high + MARGIN + row * line;
+            let length = item.symbol_length(symbol);
+            item.draw_symbol(&mut picture, x, y, length, lettering::HEIGHT * scale);
+            lettering::draw(&mut picture, &item.text, x + length + MARGIN, y, scale, INK);
+        }
+        picture
+    }
+
+    fn legend(&self, caption: &Caption<'_>, wide: u32) -> Vec<Item> {
+        let mut items = vec![Item { symbol: Symbol::Outline, text: "Glacier outline".into() }];
+        if self.has_confidence {
+            items.push(Item { symbol: Symbol::Doubt, text: format!("Confidence < {}", self.threshold) });
+        }
+        if self.cells.iter().any(|cell| cell.valid == 0) {
+            items.push(Item { symbol: Symbol::Gap, text: "No data".into() });
+        }
+        if let Some((km, length)) = caption.pixel_m.and_then(|m| self.scale_bar(m, wide)) {
+            items.push(Item { symbol: Symbol::Bar(length), text: format!("{km} km") });
+        }
+        items
+    }
+
+    /// The longest round distance (km) that takes at most a quarter of the width, and its pixels.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive length of at most a quarter of the picture"
+    )]
+    fn scale_bar(&self, pixel_m: f64, wide: u32) -> Option<(f64, u32)> {
+        let km_per_pixel = pixel_m / 1000.0 * self.factor as f64 / self.enlargement() as f64;
+        if !(km_per_pixel.is_finite() && km_per_pixel > 0.0) {
+            return None;
+        }
+        let fits = |km: f64| km / km_per_pixel <= f64::from(wide) / 4.0;
+        let rounds = [1000.0, 500.0, 200.0, 100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01];
+        let km = rounds.into_iter().find(|&km| fits(km))?;
+        Some((km, (km / km_per_pixel).round() as u32))
+    }
+}
+
+impl Cell {
+    #[expect(clippy::cast_precision_loss, reason = "a cell holds few pixels")]
+    fn mean(&self) -> [f32; 3] {
+        self.sums.map(|sum| sum / self.valid as f32)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a cell holds few pixels")]
+    fn doubt(&self) -> f32 {
+        self.doubtful as f32 / self.valid.max(1) as f32
+    }
+
+    /// The stretched colour; `None` without data.
+    fn colour(&self, stretch: &[(f32, f32); 3]) -> Option<Rgb<u8>> {
+        if self.valid == 0 {
+            return None;
+        }
+        let mean = self.mean();
+        Some(Rgb([0, 1, 2].map(|band| {
+            let (low, high) = stretch[band];
+            byte(255.0 * ((mean[band] - low) / (high - low)).clamp(0.0, 1.0).powf(GAMMA))
+        })))
+    }
+}
+
+/// A line of the legend.
+struct Item {
+    symbol: Symbol,
+    text: String,
+}
+
+enum Symbol {
+    Outline,
+    Doubt,
+    Gap,
+    Bar(u32),
+}
+
+impl Item {
+    fn symbol_length(&self, usual: u32) -> u32 {
+        if let Symbol::Bar(length) = self.symbol { length } else { usual }
+    }
+
+    fn draw_symbol(&self, picture: &mut RgbImage, x: u32, y: u32, length: u32, height: u32) {
+        let middle = height / 2;
+        for dy in 0..height {
+            let off = dy.abs_diff(middle);
+            for dx in 0..length {
+                let colour = match self.symbol {
+                    // On grey, as the casing is almost the colour of the paper.
+                    Symbol::Outline if off < HALF_LINE || dy + HALF_LINE == middle => LINE,
+                    Symbol::Outline if off < HALF_CASING || dy + HALF_CASING == middle => CASING,
+                    Symbol::Outline => Rgb([150, 160, 160]),
+                    Symbol::Doubt => mix(Rgb([150, 160, 160]), DOUBT, DOUBT_OPACITY),
+                    Symbol::Gap => GAP[(dx / 4 + dy / 4) as usize % 2],
+                    Symbol::Bar(_) if off <= 1 || dx < 2 || dx + 2 >= length => INK,
+                    Symbol::Bar(_) => PAPER,
+                };
+                if let Some(pixel) = picture.get_pixel_mut_checked(x + dx, y + dy) {
+                    *pixel = colour;
+                }
+            }
+        }
+    }
+}
+
+fn mix(under: Rgb<u8>, over: Rgb<u8>, opacity: f32) -> Rgb<u8> {
+    let channel = |i: usize| byte(f32::from(under.0[i]) * (1.0 - opacity) + f32::from(over.0[i]) * opacity);
+    Rgb([channel(0), channel(1), channel(2)])
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..255 first")]
+fn byte(value: f32) -> u8 {
+    value.round().clamp(0.0, 255.0) as u8
+}
+
+/// Sizes and positions in the picture; it has a few thousand pixels a side.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Writes a picture as PNG to `path`; use it inside [`crate::atomic_file`].
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_png(picture: &RgbImage, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    picture.save_with_format(path, ImageFormat::Png).map_err(|e| {
+        let source = match e {
+            image::ImageError::IoError(source) => source,
+            other => std::io::Error::other(other),
+        };
+        Error::io("write", path, source)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raster::polygons::Regions;
+
+    #[test]
+    fn small_scenes_are_enlarged() {
+        let mut look = Quicklook::new(4, 4, 0.95).expect("a scene");
+        let mut swir1: Vec<f32> = (0..16_u8).map(f32::from).collect();
+        let flat = [0.5; 16];
+        let mut confidence = [1.0; 16];
+        (swir1[0], confidence[15]) = (f32::NAN, 0.5);
+        look.add_rows([&swir1[..8], &flat[..8], &flat[..8]], Some(&confidence[..8])).expect("two rows");
+        look.add_rows([&swir1[8..], &flat[8..], &flat[8..]], Some(&confidence[8..])).expect("two rows");
+        assert!(look.add_rows([&flat[..4]; 3], None).is_err());
+        let mut classes = [0; 16];
+        classes[5] = 1;
+        let regions = Regions::find(&classes, 4, 4, 1).expect("the shape is right");
+        let picture = look.draw(&regions.polygons, &Caption { title: "", pixel_m: Some(30.0) });
+        assert_eq!(picture.width(), 256);
+        assert!(GAP.contains(picture.get_pixel(10, 10)));
+        assert_eq!(*picture.get_pixel(64, 100), LINE);
+        assert_eq!(*picture.get_pixel(63, 100), LINE);
+        assert_eq!(*picture.get_pixel(65, 100), CASING);
+        assert_eq!(picture.get_pixel(100, 20).0[1], 163);
+        assert!(picture.get_pixel(250, 250).0[1] < 110);
+    }
+
+    #[test]
+    fn large_scenes_are_averaged() {
+        let mut look = Quicklook::new(2, 4097, 0.95).expect("a scene");
+        assert_eq!(look.factor, 3);
+        let mut band = vec![0.0; 2 * 4097];
+        (band[0], band[1], band[4097]) = (3.0, f32::NAN, 2.0);
+        look.add_rows([&band; 3], None).expect("two rows");
+        assert_eq!((look.cells[0].mean()[0], look.cells[0].valid), (1.0, 5));
+        let whole = Polygon { exterior: vec![(0, 0), (0, 2), (4097, 2), (4097, 0), (0, 0)], holes: vec![] };
+        assert_eq!(look.draw(&[whole], &Caption::default()).width(), 1366);
+    }
+
+    #[test]
+    fn refuses() {
+        assert!(Quicklook::new(0, 3, 0.95).is_err());
+        let mut look = Quicklook::new(2, 2, 0.95).expect("a scene");
+        assert!(look.add_rows([&[0.0; 3]; 3], None).is_err());
+        assert!(look.add_rows([&[0.0; 2], &[0.0; 2], &[0.0; 4]], None).is_err());
+        // Nothing but gaps.
+        look.add_rows([&[f32::NAN; 4]; 3], None).expect("two rows");
+        assert!(look.draw(&[], &Caption { title: "Gaps only", pixel_m: Some(f64::NAN) }).width() > 0);
+    }
+}

@@ -1,0 +1,307 @@
+//! GeoTIFF in: any window of any band as physical values.
+//!
+//! Formats: TIFF 6.0 and BigTIFF, GeoTIFF 1.1 (OGC 19-008r4), GDAL's tags for nodata, scale, offset and band names. Files are
+//! untrusted: all tags are checked when a file is opened, and no buffer is larger than the checked size of a block.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tiff_reader::{OpenOptions, TiffError, TiffFile};
+
+use crate::error::{Error, Result};
+use crate::raster::crs::Crs;
+use crate::raster::grid::{Grid, Window};
+use crate::raster::tags::{self, Blocks, Layout, MAX_BLOCK_BYTES};
+
+/// How a file stores its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SampleType {
+    /// Unsigned 8-bit integers (fewer bits count as these).
+    UInt8,
+    /// Signed 8-bit integers.
+    Int8,
+    /// Unsigned 16-bit integers (9 to 15 bits count as these).
+    UInt16,
+    /// Signed 16-bit integers.
+    Int16,
+    /// Unsigned 32-bit integers.
+    UInt32,
+    /// Signed 32-bit integers.
+    Int32,
+    /// IEEE 754 single precision.
+    Float32,
+    /// IEEE 754 double precision.
+    Float64,
+}
+
+impl SampleType {
+    /// Bytes of one sample.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::UInt8 | Self::Int8 => 1,
+            Self::UInt16 | Self::Int16 => 2,
+            Self::UInt32 | Self::Int32 | Self::Float32 => 4,
+            Self::Float64 => 8,
+        }
+    }
+}
+
+impl fmt::Display for SampleType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::UInt8 => "uint8",
+            Self::Int8 => "int8",
+            Self::UInt16 => "uint16",
+            Self::Int16 => "int16",
+            Self::UInt32 => "uint32",
+            Self::Int32 => "int32",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+        })
+    }
+}
+
+/// One band of a raster file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Band {
+    /// How the samples are stored.
+    pub sample_type: SampleType,
+    /// The raw value that means "no data".
+    pub nodata: Option<f64>,
+    /// Physical value = raw value * scale + offset.
+    pub scale: f64,
+    /// See [`Band::scale`].
+    pub offset: f64,
+    /// The band's name, such as `B02` or `Blue`.
+    pub description: Option<String>,
+}
+
+/// An open GeoTIFF file. Reading takes `&self`, so threads can share it; decoded blocks are cached (64 MiB).
+pub struct RasterFile {
+    path: PathBuf,
+    tiff: TiffFile,
+    image: usize,
+    grid: Grid,
+    bands: Vec<Band>,
+    blocks: Blocks,
+}
+
+impl fmt::Debug for RasterFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RasterFile")
+            .field("path", &self.path)
+            .field("grid", &self.grid)
+            .field("bands", &self.bands)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RasterFile {
+    /// Opens a GeoTIFF file and checks its tags. Of a file with several images (overviews, masks), the full-resolution one is read.
+    ///
+    /// A file without georeference has the identity as its transform and no CRS.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is not a TIFF file, is truncated or contradicts itself, or has a sample type, compression or
+    /// georeference that is not supported.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
+        // Opening a pipe would wait for a writer.
+        if !metadata.is_file() {
+            let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+            return Err(Error::bad_file(path, found, "a GeoTIFF file", "give the path of a .tif file"));
+        }
+        if metadata.len() == 0 {
+            let remedy = "download or write it again";
+            return Err(Error::bad_file(path, "an empty file", "a GeoTIFF file", remedy));
+        }
+        let tiff = TiffFile::open_with_options(path, open_options()).map_err(|e| open_error(path, e))?;
+        let image = tags::main_image(tiff.ifds());
+        let ifd = tiff.ifd(image).map_err(|e| open_error(path, e))?;
+        let refuse = |refusal: tags::Refusal| Error::bad_file(path, refusal.found, refusal.expected, refusal.remedy);
+        let layout = tags::layout(ifd, metadata.len()).map_err(refuse)?;
+        let bands = tags::bands(ifd, &layout).map_err(refuse)?;
+        let keys = tags::geo_keys(ifd);
+        let transform = tags::transform(ifd, keys.pixel_is_point()).map_err(refuse)?;
+        let Layout { width, height, blocks, .. } = layout;
+        let grid = Grid { width, height, transform, crs: Crs::from_geo_keys(keys) };
+        Ok(Self { path: path.to_path_buf(), tiff, image, grid, bands, blocks })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size, position and CRS.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The bands, in the file's order.
+    #[must_use]
+    pub fn bands(&self) -> &[Band] {
+        &self.bands
+    }
+
+    /// Physical values (raw * scale + offset) of a window of one band (from 0), row by row; NaN where the file has no data.
+    ///
+    /// Only the strips or tiles that the window touches are read.
+    ///
+    /// # Errors
+    /// There is no such band, the window reaches outside, memory does not suffice, or the pixels are damaged.
+    pub fn read_window(&self, band: usize, window: Window) -> Result<Vec<f32>> {
+        let Some(properties) = self.bands.get(band) else {
+            return Err(Error::bad_file(
+                &self.path,
+                format!("{} bands", self.bands.len()),
+                format!("a band {}", band + 1),
+                "choose one of its bands",
+            ));
+        };
+        let inside =
+            |start: usize, length: usize, size: usize| start.checked_add(length).is_some_and(|end| end <= size);
+        let Grid { width, height, .. } = self.grid;
+        if !inside(window.row, window.height, height) || !inside(window.col, window.width, width) {
+            return Err(Error::bad_argument(
+                format!("a window of {} x {} pixels at ({}, {})", window.width, window.height, window.col, window.row),
+                format!("one inside the {width} x {height} pixels of {}", self.path.display()),
+                "choose a smaller window",
+            ));
+        }
+        let mut values = Vec::new();
+        // The product cannot overflow: width and height came from 32-bit tags.
+        values.try_reserve_exact(window.width * window.height).map_err(|_| {
+            Error::bad_argument(
+                format!("a window of {} x {} pixels", window.width, window.height),
+                "one that fits into memory",
+                "read it in smaller windows",
+            )
+        })?;
+        if window.width == 0 || window.height == 0 {
+            return Ok(values);
+        }
+        // Raw bytes are decoded a few rows of blocks at a time, to hold little besides the result.
+        let row_bytes = window.width * properties.sample_type.bytes();
+        let rows_at_once = ((16 << 20) / row_bytes / self.blocks.height).max(1) * self.blocks.height;
+        let end = window.row + window.height;
+        let mut row = window.row;
+        while row < end {
+            let next =
+                ((row / rows_at_once + 1) * rows_at_once).min(end).min(row + (MAX_BLOCK_BYTES / row_bytes).max(1));
+            let raw = self
+                .tiff
+                .read_band_window_bytes(self.image, band, row, window.col, next - row, window.width)
+                .map_err(|e| self.read_error(&e))?;
+            append_physical(&mut values, &raw, properties);
+            row = next;
+        }
+        if properties.nodata.is_some() {
+            self.blank_absent_blocks(&mut values, band, window);
+        }
+        Ok(values)
+    }
+
+    /// Puts NaN where the file leaves blocks out, which the decoder fills with zeros.
+    fn blank_absent_blocks(&self, values: &mut [f32], band: usize, window: Window) {
+        let blocks = &self.blocks;
+        if blocks.absent.is_empty() {
+            return;
+        }
+        let plane = if blocks.planar { band * blocks.per_plane } else { 0 };
+        let rows = window.row / blocks.height..(window.row + window.height).div_ceil(blocks.height);
+        let cols = window.col / blocks.width..(window.col + window.width).div_ceil(blocks.width);
+        for block_row in rows {
+            for block_col in cols.clone() {
+                if !blocks.absent[plane + block_row * blocks.across + block_col] {
+                    continue;
+                }
+                let top = (block_row * blocks.height).max(window.row) - window.row;
+                let bottom = ((block_row + 1) * blocks.height).min(window.row + window.height) - window.row;
+                let left = (block_col * blocks.width).max(window.col) - window.col;
+                let right = ((block_col + 1) * blocks.width).min(window.col + window.width) - window.col;
+                for row in top..bottom {
+                    values[row * window.width + left..row * window.width + right].fill(f32::NAN);
+                }
+            }
+        }
+    }
+
+    fn read_error(&self, error: &TiffError) -> Error {
+        Error::bad_file(
+            &self.path,
+            format!("pixels that cannot be decoded ({error})"),
+            "an undamaged file",
+            "download or write it again",
+        )
+    }
+}
+
+/// Limits on what a file's tags can make the decoder allocate.
+fn open_options() -> OpenOptions {
+    let mut options =
+        OpenOptions { decode_output_bytes: MAX_BLOCK_BYTES, block_cache_slots: 8192, ..OpenOptions::default() };
+    // A scene of 2^16 x 2^16 pixels in tiles of 256 has 65,536 tiles: 0.5 MiB of offsets.
+    options.parse_budgets.max_ifds = 256;
+    options.parse_budgets.max_ifd_entries = 4096;
+    options.parse_budgets.max_tag_value_bytes = 64 << 20;
+    options.parse_budgets.max_metadata_value_bytes = 128 << 20;
+    options
+}
+
+fn open_error(path: &Path, error: TiffError) -> Error {
+    match error {
+        TiffError::Io(source, _) => Error::io("read", path, source),
+        TiffError::InvalidMagic | TiffError::UnsupportedVersion(_) => Error::bad_file(
+            path,
+            "a file that is not a TIFF file",
+            "a GeoTIFF file",
+            "convert it with gdal_translate, or check the path",
+        ),
+        error => Error::bad_file(
+            path,
+            format!("a TIFF file whose tags cannot be read ({error})"),
+            "a whole GeoTIFF file",
+            "the file is truncated or corrupt: download or write it again",
+        ),
+    }
+}
+
+/// Decodes raw samples in the machine's byte order and appends their physical values.
+fn append_physical(values: &mut Vec<f32>, raw: &[u8], band: &Band) {
+    match band.sample_type {
+        SampleType::UInt8 => append(values, raw, band, |[b]: [u8; 1]| f64::from(b)),
+        SampleType::Int8 => append(values, raw, band, |b| f64::from(i8::from_ne_bytes(b))),
+        SampleType::UInt16 => append(values, raw, band, |b| f64::from(u16::from_ne_bytes(b))),
+        SampleType::Int16 => append(values, raw, band, |b| f64::from(i16::from_ne_bytes(b))),
+        SampleType::UInt32 => append(values, raw, band, |b| f64::from(u32::from_ne_bytes(b))),
+        SampleType::Int32 => append(values, raw, band, |b| f64::from(i32::from_ne_bytes(b))),
+        SampleType::Float32 => {
+            // The tag's decimal text may have more digits than a sample can hold.
+            #[expect(clippy::cast_possible_truncation, reason = "rounding to the samples' precision is the purpose")]
+            let nodata = band.nodata.map(|value| f64::from(value as f32));
+            append(values, raw, &Band { nodata, ..band.clone() }, |b| f64::from(f32::from_ne_bytes(b)));
+        }
+        SampleType::Float64 => append(values, raw, band, f64::from_ne_bytes),
+    }
+}
+
+fn append<const BYTES: usize>(values: &mut Vec<f32>, raw: &[u8], band: &Band, decode: impl Fn([u8; BYTES]) -> f64) {
+    let (nodata, scale, offset) = (band.nodata, band.scale, band.offset);
+    let (samples, _) = raw.as_chunks::<BYTES>();
+    values.extend(samples.iter().map(|bytes| {
+        let raw = decode(*bytes);
+        if Some(raw) == nodata {
+            return f32::NAN;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the network computes in single precision")]
+        let physical = (raw * scale + offset) as f32;
+        physical
+    }));
+}
