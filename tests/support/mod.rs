@@ -7,15 +7,15 @@ use glavitu::graph::{Shape, Shapes};
 use glavitu::ops::{Case, Fill};
 
 /// A small seeded generator (SplitMix64, Steele et al. 2014).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Uniform in 0..1.
-    pub fn unit(&mut self) -> f32 {
+    pub(crate) fn unit(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Random {
         ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 24) as f32
     }
 
-    pub fn fill(&mut self, count: usize, fill: Fill) -> Vec<f32> {
+    pub(crate) fn fill(&mut self, count: usize, fill: Fill) -> Vec<f32> {
         let (low, width) = match fill {
             Fill::Signed => (-1.0, 2.0),
             Fill::Positive => (0.1, 1.0),
@@ -34,26 +34,26 @@ impl Random {
 }
 
 /// The shapes of a case.
-pub fn shapes(case: &Case) -> Shapes {
+pub(crate) fn shapes(case: &Case) -> Shapes {
     let inputs: Vec<Shape> = case.inputs.iter().map(|(s, _)| s.clone()).collect();
     let outputs = case.operator.shapes(&inputs).expect("a case's shapes fit its operator");
     Shapes { inputs, outputs }
 }
 
 /// Seeded values for all inputs of a case.
-pub fn values(case: &Case, seed: u64) -> Vec<Vec<f32>> {
+pub(crate) fn values(case: &Case, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);
     case.inputs.iter().map(|(s, fill)| random.fill(s.elements(), *fill)).collect()
 }
 
 /// The f64 definition's outputs.
-pub fn reference(case: &Case, shapes: &Shapes, inputs: &[Vec<f32>]) -> Vec<Vec<f64>> {
+pub(crate) fn reference(case: &Case, shapes: &Shapes, inputs: &[Vec<f32>]) -> Vec<Vec<f64>> {
     let wide: Vec<Vec<f64>> = inputs.iter().map(|v| v.iter().copied().map(f64::from).collect()).collect();
     case.operator.reference(shapes, &wide.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 /// Fails on values that are not finite, then on a normalised mean squared error above `tolerance`.
-pub fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: number of values");
     if let Some(i) = found.iter().position(|x| !x.is_finite()) {
         panic!("{what}: value {i} is {}", found[i]);
@@ -73,7 +73,7 @@ pub fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str)
 }
 
 /// Every adapter of the machine, software ones included. There must be one: without, half of the program goes untested.
-pub fn gpus() -> Vec<Gpu> {
+pub(crate) fn gpus() -> Vec<Gpu> {
     let list = adapters();
     assert!(
         !list.is_empty(),
