@@ -1,6 +1,126 @@
-//! stub
-use crate::{Result, cpu::CpuExecutor, executor::Executor, graph::Graph};
-/// stub
-pub fn executor(_choice: &str, graph: &Graph) -> Result<Box<dyn Executor>> {
-    Ok(Box::new(CpuExecutor::new(graph)?))
+//! Which executor to use: the value of `--device`.
+
+use std::fmt;
+
+use crate::cpu::CpuExecutor;
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::gpu::device::select;
+use crate::gpu::{AdapterSummary, Gpu, GpuExecutor, adapters};
+use crate::graph::Graph;
+
+/// A device as the user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first hardware GPU (a discrete one before others), else the CPU.
+    Auto,
+    /// The native executor.
+    Cpu,
+    /// The first hardware GPU.
+    Gpu,
+    /// The adapter of this number in the list of `glavitu devices`.
+    Number(usize),
+    /// The first adapter whose name contains this, in any case.
+    Name(String),
+}
+
+impl DeviceChoice {
+    /// Reads `auto`, `cpu`, `gpu`, `gpu:N` or a part of an adapter's name.
+    ///
+    /// # Errors
+    /// Nothing, or `gpu:` without a number.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::bad_argument(
+                format!("device '{text}'"),
+                "auto, cpu, gpu, gpu:N or a part of an adapter's name",
+                "see `glavitu devices`",
+            )
+        };
+        let lower = text.trim().to_lowercase();
+        Ok(match (lower.as_str(), lower.strip_prefix("gpu:")) {
+            ("", _) => return Err(wrong()),
+            ("auto", _) => Self::Auto,
+            ("cpu", _) => Self::Cpu,
+            ("gpu", _) => Self::Gpu,
+            (_, Some(number)) => Self::Number(number.parse().map_err(|_| wrong())?),
+            _ => Self::Name(text.trim().to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Number(number) => write!(f, "gpu:{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The adapter that `auto` takes from a list, if any, and why.
+#[must_use]
+pub fn automatic(list: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
+    match select("gpu", list) {
+        Ok(adapter) => {
+            (Some(adapter), format!("gpu:{} {}: a hardware GPU ({})", adapter.index, adapter.name, adapter.kind))
+        }
+        Err(_) if list.is_empty() => (None, "the CPU: no GPU adapter was found".to_owned()),
+        Err(_) => (None, "the CPU: all adapters found are software, and slower than the native code".to_owned()),
+    }
+}
+
+/// An executor of `graph` on the device that `choice` means; see [`DeviceChoice::parse`].
+///
+/// `auto` falls back to the CPU, with a warning, where the GPU it chose cannot hold or run the graph.
+///
+/// # Errors
+/// [`Error::NoDevice`] where nothing answers to the name, or what the device reports.
+pub fn executor(choice: &str, graph: &Graph) -> Result<Box<dyn Executor>> {
+    let choice = DeviceChoice::parse(choice)?;
+    let made: Box<dyn Executor> = match choice {
+        DeviceChoice::Cpu => Box::new(CpuExecutor::new(graph)?),
+        DeviceChoice::Auto => match automatic(&adapters()) {
+            (Some(adapter), _) => match on_gpu(&DeviceChoice::Number(adapter.index), graph) {
+                Ok(executor) => executor,
+                Err(error) => {
+                    tracing::warn!("{} is not used: {error}", adapter.name);
+                    Box::new(CpuExecutor::new(graph)?)
+                }
+            },
+            (None, _) => Box::new(CpuExecutor::new(graph)?),
+        },
+        _ => on_gpu(&choice, graph)?,
+    };
+    tracing::info!("computing on {} with {} MB", made.device(), made.plan().peak_bytes() / 1_000_000);
+    Ok(made)
+}
+
+fn on_gpu(choice: &DeviceChoice, graph: &Graph) -> Result<Box<dyn Executor>> {
+    Ok(Box::new(GpuExecutor::new(Gpu::open(&choice.to_string())?, graph)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeviceChoice;
+
+    #[test]
+    fn choices_are_read_and_written_alike() {
+        for (text, choice) in [
+            ("auto", DeviceChoice::Auto),
+            ("cpu", DeviceChoice::Cpu),
+            ("gpu", DeviceChoice::Gpu),
+            ("gpu:3", DeviceChoice::Number(3)),
+            ("GeForce", DeviceChoice::Name("GeForce".to_owned())),
+        ] {
+            assert_eq!(DeviceChoice::parse(text).ok(), Some(choice.clone()));
+            assert_eq!(choice.to_string(), text);
+        }
+        for wrong in ["", " ", "gpu:", "gpu:x", "gpu:-1"] {
+            assert!(DeviceChoice::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use glavitu::cli::forward;
+use glavitu::cli::{devices, forward};
 
 /// Maps glaciers from satellite scenes.
 #[derive(Debug, Parser)]
@@ -16,11 +16,13 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Forward(forward::ForwardArgs),
+    Devices(devices::DevicesArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Forward(args) => forward::run(&args),
+        Command::Devices(args) => devices::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -71,13 +71,15 @@ impl AdapterSummary {
 
     /// How much it is preferred when any GPU will do; `None` for software adapters, which must be asked for by name.
     fn rank(&self) -> Option<u8> {
-        match self.kind {
-            "discrete" => Some(0),
-            "integrated" => Some(1),
-            "virtual" => Some(2),
-            "other" => Some(3),
-            _ => None,
-        }
+        let rank = match self.kind {
+            "discrete" => 0,
+            "integrated" => 1,
+            "virtual" => 2,
+            "other" => 3,
+            _ => return None,
+        };
+        // OpenGL is for machines that have nothing newer.
+        Some(if self.backend == "gl" { rank + 4 } else { rank })
     }
 }
 
