@@ -33,7 +33,7 @@ impl Operator for LeakyRelu {
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
-        Cost { flop: 1 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
+        Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
     fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {

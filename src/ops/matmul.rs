@@ -64,7 +64,7 @@ const GROUPS_PER_SAMPLE: usize = 64;
 impl MatMul {
     /// Whether the kernel that reads quads of four floats can be used.
     fn quads(self, e: Extents) -> bool {
-        !self.transpose_a && !self.transpose_b && e.k % 4 == 0 && e.n % 4 == 0
+        !self.transpose_a && !self.transpose_b && e.k.is_multiple_of(4) && e.n.is_multiple_of(4)
     }
 
     /// Into how many parts the inner axis is split, and their length. It depends on the extents of one sample only, so that

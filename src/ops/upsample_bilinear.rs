@@ -46,7 +46,8 @@ impl Operator for UpsampleBilinear {
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let [_, h, w, c] = shapes.inputs[0].padded4();
         // The nearer neighbour is the pixel itself, the farther one before it for even outputs and after it for odd ones.
-        let farther = |i: usize, n: usize| if i % 2 == 0 { (i / 2).saturating_sub(1) } else { (i / 2 + 1).min(n - 1) };
+        let farther =
+            |i: usize, n: usize| if i.is_multiple_of(2) { (i / 2).saturating_sub(1) } else { (i / 2 + 1).min(n - 1) };
         outputs[0].par_chunks_mut(2 * w * c).enumerate().for_each(|(row, out)| {
             let (b, i) = (row / (2 * h), row % (2 * h));
             let line = |y: usize| &inputs[0][(b * h + y) * w * c..][..w * c];
