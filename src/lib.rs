@@ -14,6 +14,7 @@
 //! - [`atomic_file`], [`error`]: files that appear whole; the error type.
 
 pub mod atomic_file;
+pub mod cli;
 pub mod error;
 pub mod evaluate;
 pub mod model;
