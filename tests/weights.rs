@@ -179,6 +179,16 @@ fn changed_weight_files_are_refused() {
     infinite[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
     assert!(error_of(Weights::from_bytes("m", &infinite)).contains("output.bias: inf at position 1"));
 
+    let weights = tiny("tiny_global.h5");
+    let negative = weights.tensors().iter().cloned().map(|(name, mut tensor)| {
+        if name == "unet.up1.bn.variance" {
+            tensor.data[3] = -0.5;
+        }
+        (name, tensor)
+    });
+    let rebuilt = Weights::new(weights.config().clone(), weights.normalisation().clone(), "a test", negative);
+    assert!(error_of(rebuilt).contains("unet.up1.bn.variance: -0.5 at position 3"));
+
     let text = String::from_utf8_lossy(&bytes[..40_000]).into_owned();
     let at = text.find("\"unet.output.bias\"").expect("in the header");
     let mut renamed = bytes.clone();
