@@ -144,7 +144,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let predicted = start.elapsed();
 
     let curve = calibrator.as_ref().map(Calibrator::curve);
-    let products = Products::new(&scene, &probability, args.smoothing, curve.as_ref())?;
+    let products = Products::new(&scene, probability, args.smoothing, curve.as_ref())?;
     let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
     fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
     let mut staged = StagedFiles::new();
