@@ -8,7 +8,7 @@
 //   1 k, 2 v: (N, keys, embedding)
 //   3 out: as q
 //   4 params
-// Tile: 64 queries x (512 / HEAD4) keys; 16 KiB of workgroup memory. HEAD4 is the head's width in vec4, rounded up, at most 16.
+// Tile: 64 queries x (128 / HEAD4) keys; 4 KiB of workgroup memory. HEAD4 is the head's width in vec4, rounded up, at most 16.
 // Dispatch: N * heads * ceil(queries / 64) groups of 64, queries fastest.
 
 struct Params {
@@ -29,7 +29,7 @@ struct Params {
 
 override HEAD4: u32 = 16u;
 const QUERIES: u32 = 64u;
-const CAPACITY: u32 = 512u;
+const CAPACITY: u32 = 128u;
 
 var<workgroup> key_tile: array<vec4<f32>, CAPACITY>;
 var<workgroup> value_tile: array<vec4<f32>, CAPACITY>;

@@ -98,7 +98,7 @@ fn main(
         workgroupBarrier(); // the tiles of the step before have been read
         tile_store(local, upper, lower, right);
         workgroupBarrier();
-        tile_multiply(&sums, local / 16u, local % 16u);
+        sums = tile_multiply(sums, local / 16u, local % 16u);
     }
     let row = first + local / 16u;
     store(row + 0u, column, sums.s0);

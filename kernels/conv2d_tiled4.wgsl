@@ -51,10 +51,11 @@ const no_quad: u32 = 0xffffffffu;
 fn neighbour(centre: Place, dy: u32, dx: u32) -> u32 {
     let y = centre.row + dy;
     let across = centre.column + dx;
+    var at = no_quad;
     if centre.inside && y < params.height && across < params.width {
-        return ((centre.first_row + y) * params.width + across) * (params.channels_in / 4u);
+        at = ((centre.first_row + y) * params.width + across) * (params.channels_in / 4u);
     }
-    return no_quad;
+    return at;
 }
 
 fn store(pixel: u32, column: u32, sum: vec4<f32>) {
@@ -114,7 +115,7 @@ fn main(
                 workgroupBarrier(); // the tiles of the step before have been read
                 tile_store(local, upper, lower, right);
                 workgroupBarrier();
-                tile_multiply(&sums, local / 16u, local % 16u);
+                sums = tile_multiply(sums, local / 16u, local % 16u);
             }
         }
     }

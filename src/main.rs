@@ -1,13 +1,20 @@
 //! The program `glavitu`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use glavitu::cli::{devices, forward};
+use clap::{CommandFactory, Parser, Subcommand};
+use glavitu::Error;
+use glavitu::cli::{completions, devices, forward, import, info, predict};
+use tracing_subscriber::EnvFilter;
 
-/// Maps glaciers from satellite scenes.
+/// Maps glaciers from satellite scenes with the GlaViTU network, on any GPU or on the CPU.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 a device or the machine failed, 2 the input is not right, 130 interrupted.\n\
+                  GLAVITU_LOG=info or =debug says more of what happens."
+)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -15,22 +22,42 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Predict(Box<predict::PredictArgs>),
+    Import(import::ImportArgs),
+    Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
     Devices(devices::DevicesArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("GLAVITU_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,glavitu=info,wgpu_core=error,wgpu_hal=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
     let result = match Program::parse().command {
+        Command::Predict(args) => predict::run(&args),
+        Command::Import(args) => import::run(args),
+        Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Program::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages already name their cause.
             eprintln!("error: {error}");
-            let bad_input = error.downcast_ref::<glavitu::Error>().is_some_and(glavitu::Error::is_bad_input);
-            ExitCode::from(if bad_input { 2 } else { 1 })
+            ExitCode::from(match error.downcast_ref::<Error>() {
+                Some(Error::Interrupted) => 130,
+                Some(error) if error.is_bad_input() => 2,
+                _ => 1,
+            })
         }
     }
 }

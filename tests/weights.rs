@@ -52,7 +52,7 @@ fn tiny_files_give_their_sizes() {
     assert_eq!(fixed.parameters_sha256(), global.parameters_sha256());
 }
 
-/// In these two files the session counters happen to be known, so that names can check what order gave.
+/// In this one file the session counters were looked up, so that names can check what order gave.
 #[test]
 fn tensors_land_under_the_right_names() {
     let pairs = [
@@ -65,8 +65,10 @@ fn tensors_land_under_the_right_names() {
         ),
         ("fusion.dem.squeeze.kernel", "fusion_block/fusion_block/dense_2/kernel:0"),
         ("fusion.optical.excite.bias", "fusion_block/fusion_block/dense_1/bias:0"),
+        ("location.bn2.mean", "location_encoding_block/location_encoding_block/batch_normalization_1/moving_mean:0"),
+        ("location.dense2.kernel", "location_encoding_block/location_encoding_block/dense_1/kernel:0"),
         ("transformer.position", "SETR/SETR/add_positional_embedding/positional_embedding:0"),
-        ("transformer.decoder.bn2.mean", "SETR/SETR/batch_normalization_1/moving_mean:0"),
+        ("transformer.decoder.bn2.mean", "SETR/SETR/batch_normalization_3/moving_mean:0"),
         ("transformer.decoder.conv4.kernel", "SETR/SETR/conv2d_3/kernel:0"),
         ("transformer.decoder.project.bias", "SETR/SETR/conv2d_4/bias:0"),
         (
@@ -88,8 +90,8 @@ fn tensors_land_under_the_right_names() {
         ("unet.output.bias", "ResUNet/ResUNet/dense_14/bias:0"),
         ("output.kernel", "output/output/kernel:0"),
     ];
-    let weights = tiny("tiny_global.h5");
-    let file = Hdf5File::open(data("tiny_global.h5")).expect("opens");
+    let weights = tiny("tiny_region.h5");
+    let file = Hdf5File::open(data("tiny_region.h5")).expect("opens");
     for (ours, theirs) in pairs {
         // Some groups repeat their name inside, some do not.
         let short = theirs.split_once('/').map_or(theirs, |(_, rest)| rest);
@@ -176,6 +178,16 @@ fn changed_weight_files_are_refused() {
     let mut infinite = bytes.clone();
     infinite[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
     assert!(error_of(Weights::from_bytes("m", &infinite)).contains("output.bias: inf at position 1"));
+
+    let weights = tiny("tiny_global.h5");
+    let negative = weights.tensors().iter().cloned().map(|(name, mut tensor)| {
+        if name == "unet.up1.bn.variance" {
+            tensor.data[3] = -0.5;
+        }
+        (name, tensor)
+    });
+    let rebuilt = Weights::new(weights.config().clone(), weights.normalisation().clone(), "a test", negative);
+    assert!(error_of(rebuilt).contains("unet.up1.bn.variance: -0.5 at position 3"));
 
     let text = String::from_utf8_lossy(&bytes[..40_000]).into_owned();
     let at = text.find("\"unet.output.bias\"").expect("in the header");

@@ -29,8 +29,10 @@ fn tile_store(local: u32, upper: vec4<f32>, lower: vec4<f32>, right: vec4<f32>) 
     b_tile[local] = right;
 }
 
-// Adds the product of the tiles to the sums of rows row + 16 i and column quad `column`.
-fn tile_multiply(sums: ptr<function, Sums>, row: u32, column: u32) {
+// The sums of rows row + 16 i and column quad `column`, with the product of the tiles added. By value: a pointer to the sums
+// kept them in memory on lavapipe (see README.md).
+fn tile_multiply(before: Sums, row: u32, column: u32) -> Sums {
+    var sums = before;
     for (var quad = 0u; quad < TILE_INNER / 4u; quad++) {
         let at_b = quad * 64u + column;
         let b0 = b_tile[at_b];
@@ -40,20 +42,21 @@ fn tile_multiply(sums: ptr<function, Sums>, row: u32, column: u32) {
         let at_a = row * 4u + quad;
         // Written out: sums in an array indexed by a loop end up in memory where a driver does not unroll it.
         var a = a_tile[at_a];
-        (*sums).s0 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s0 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 64u];
-        (*sums).s1 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s1 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 128u];
-        (*sums).s2 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s2 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 192u];
-        (*sums).s3 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s3 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 256u];
-        (*sums).s4 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s4 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 320u];
-        (*sums).s5 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s5 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 384u];
-        (*sums).s6 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s6 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
         a = a_tile[at_a + 448u];
-        (*sums).s7 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+        sums.s7 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
     }
+    return sums;
 }

@@ -1,4 +1,8 @@
 //! The subcommands of the program `glavitu`, one file each.
 
+pub mod completions;
 pub mod devices;
 pub mod forward;
+pub mod import;
+pub mod info;
+pub mod predict;

@@ -80,20 +80,7 @@ impl<'a> Model<'a> {
                 _ => Err("a KernelRidge model without fields".into()),
             },
             (Some((module, name)), _) => Err(format!("a pickled {module}.{name}, not a calibrator")),
-            (_, Node::Dict(fields)) => {
-                let keys: Vec<_> = fields
-                    .iter()
-                    .take(8)
-                    .filter_map(|(key, _)| match pickle.node(*key) {
-                        Node::Text(text) => {
-                            Some(text.chars().take(40).collect::<String>().escape_default().to_string())
-                        }
-                        _ => None,
-                    })
-                    .collect();
-                Err(format!("a pickled dictionary ({}), not a calibrator", keys.join(", ")))
-            }
-            _ => Err("a pickle of something else, not a calibrator".into()),
+            _ => Err(format!("a pickled {}, not a calibrator", outline(pickle, root))),
         }
     }
 
@@ -216,5 +203,26 @@ impl<'a> Model<'a> {
             }
             _ => None,
         }
+    }
+}
+
+/// What kind of plain value a pickle holds, for messages.
+fn outline(pickle: &Pickle, id: Id) -> String {
+    let dictionary = |id: Id| match pickle.node(id) {
+        Node::Dict(fields) => {
+            let keys = fields.iter().take(8).filter_map(|(key, _)| match pickle.node(*key) {
+                Node::Text(text) => Some(text.chars().take(40).collect::<String>().escape_default().to_string()),
+                _ => None,
+            });
+            Some(format!("dictionary ({})", keys.collect::<Vec<_>>().join(", ")))
+        }
+        _ => None,
+    };
+    match pickle.node(id) {
+        Node::Tuple(items) | Node::List(items) => {
+            let first = items.first().and_then(|&id| dictionary(id));
+            format!("sequence of {}{}", items.len(), first.map(|d| format!(", the first a {d}")).unwrap_or_default())
+        }
+        _ => dictionary(id).unwrap_or_else(|| "value of another kind".into()),
     }
 }

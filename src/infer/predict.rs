@@ -12,7 +12,7 @@ use crate::model::{ModelConfig, Normalisation};
 /// Classes of the network's output.
 const CLASSES: usize = 2;
 
-/// Glacier probability of every pixel of the scene, row by row; NaN where the scene has no data.
+/// Glacier probability of every pixel of the scene, row by row, also where the scene has no data and the network saw filled gaps.
 ///
 /// `executor` holds the network for batches of `batch` tiles, with its weights loaded. `progress` is told the number of tiles done after each
 /// batch; its error ends the work.
@@ -54,11 +54,5 @@ pub fn predict(
         done += group.len();
         progress(done)?;
     }
-    let mut probability = blend.finish()?;
-    for (p, valid) in probability.iter_mut().zip(scene.valid()) {
-        if !valid {
-            *p = f32::NAN;
-        }
-    }
-    Ok(probability)
+    blend.finish()
 }

@@ -23,7 +23,7 @@ pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
 #[derive(Debug)]
 pub struct Products<'a> {
     scene: &'a Scene,
-    probability: &'a [f32],
+    probability: Vec<f32>,
     classes: Vec<u8>,
     confidence: Vec<f32>,
     glaciers: Vec<Glacier>,
@@ -40,24 +40,30 @@ struct Glacier {
 }
 
 impl<'a> Products<'a> {
-    /// Classifies, filters, calibrates and outlines the glacier `probability` of a scene (NaN where it has no data).
+    /// Classifies, filters, calibrates and outlines the glacier `probability` of a scene.
     ///
+    /// The filter sees what the network says of filled gaps, as the published tool does; then gaps become nodata everywhere.
     /// `smoothing` is the side of the median filter, 1 for none; `calibration` maps the confidence.
     ///
     /// # Errors
     /// An even filter, or outlines outside their projection's domain.
     pub fn new(
         scene: &'a Scene,
-        probability: &'a [f32],
+        mut probability: Vec<f32>,
         smoothing: usize,
         calibration: Option<&CalibrationCurve>,
     ) -> Result<Self> {
         let grid = scene.grid();
-        let mut classes = classify(probability);
+        let mut classes = classify(&probability);
         if smoothing > 1 {
             classes = median(&classes, grid.height, grid.width, smoothing)?;
         }
-        let mut confidence = confidences(probability);
+        for ((class, p), _) in classes.iter_mut().zip(&mut probability).zip(scene.valid()).filter(|(_, valid)| !**valid)
+        {
+            *class = NODATA;
+            *p = f32::NAN;
+        }
+        let mut confidence = confidences(&probability);
         if let Some(curve) = calibration {
             curve.apply(&mut confidence);
         }
@@ -133,7 +139,7 @@ impl<'a> Products<'a> {
             write_bytes(path, grid, &self.classes, NODATA, &metadata("glacier (1), other (0)"))
         })?;
         staged.stage(folder.join("probability.tif"), |path| {
-            write_floats(path, grid, self.probability, &metadata("probability of glacier"))
+            write_floats(path, grid, &self.probability, &metadata("probability of glacier"))
         })?;
         staged.stage(folder.join("confidence.tif"), |path| {
             write_floats(path, grid, &self.confidence, &metadata("confidence"))
@@ -170,7 +176,7 @@ impl<'a> Products<'a> {
         let grid = self.scene.grid();
         let mut picture = Quicklook::new(grid.height, grid.width, CONFIDENCE_THRESHOLD)?;
         // SWIR1, NIR, red; a model without optical bands gets its probability in grey.
-        let bands = [4, 3, 2].map(|band| self.scene.channel(Feature::Optical, band).unwrap_or(self.probability));
+        let bands = [4, 3, 2].map(|band| self.scene.channel(Feature::Optical, band).unwrap_or(&self.probability));
         picture.add_rows(bands, Some(&self.confidence))?;
         let outlines: Vec<Polygon<u32>> = self.glaciers.iter().map(|g| g.pixels.clone()).collect();
         write_png(&picture.draw(&outlines, &Caption { title, pixel_m: self.pixel_m() }), path)

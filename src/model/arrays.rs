@@ -78,7 +78,11 @@ pub(crate) fn container_from_bytes(path: &Path, bytes: &[u8]) -> Result<Containe
             path,
             format!("{} ({reason})", describe(bytes)),
             "a whole safetensors file",
-            "give a .safetensors file, or copy it again if it was cut short",
+            if bytes.starts_with(b"\x89HDF") {
+                "import Keras weights with `glavitu import keras` first"
+            } else {
+                "give a .safetensors file, or copy it again if it was cut short"
+            },
         )
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| not_safetensors(e.to_string()))?;
@@ -126,7 +130,7 @@ pub(crate) fn describe(bytes: &[u8]) -> &'static str {
         [0x80, 2..=5, ..] => "a Python pickle",
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => "a TIFF image",
         [_, _, _, _, _, _, _, 0, b'{', ..] => "a safetensors file",
-        [b'{' | b'[', ..] => "a JSON text",
+        [b'{', ..] => "a JSON text",
         _ if bytes.iter().take(512).all(|b| matches!(b, 9 | 10 | 13 | 32..=126)) => "a text file",
         _ => "data of an unknown kind",
     }

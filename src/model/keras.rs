@@ -4,7 +4,6 @@
 //! never by name (see [`crate::model::parameters()`] for what they become). Every size of the network follows from the shapes.
 //! Only the features and the meaning of the location vector have to be told.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use hdf5_reader::{Datatype, Hdf5File, OpenOptions};
@@ -96,10 +95,7 @@ impl File<'_> {
         if !bytes.starts_with(b"\x89HDF\r\n\x1a\n") {
             return Err(self.damaged(describe(&bytes)));
         }
-        // The reader checks its input, but it is young and its files come from anywhere: should it panic on one, that
-        // is a damaged file to the user, not a crash.
-        catch_unwind(AssertUnwindSafe(|| self.read(bytes)))
-            .unwrap_or_else(|_| Err(self.damaged("HDF5 structures that cannot be read")))
+        self.read(bytes)
     }
 
     fn read(&self, bytes: Vec<u8>) -> Result<Vec<Group>> {

@@ -52,7 +52,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::BadArgument`] if the configuration or the normalisation is invalid, or a parameter is missing, repeated,
-    /// unknown, of the wrong shape or not finite.
+    /// unknown, of the wrong shape, not finite, or a negative variance.
     pub fn new(
         config: ModelConfig,
         normalisation: Normalisation,
@@ -247,6 +247,16 @@ fn check(spec: &ParameterSpec, tensor: &Tensor) -> Result<()> {
     }
     if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
         return Err(bad_parameter(&spec.name, &format!("{} at position {i}", tensor.data[i]), "finite values"));
+    }
+    // The square root of a negative variance would turn every output into NaN.
+    if spec.name.ends_with(".variance")
+        && let Some(i) = tensor.data.iter().position(|&v| v < 0.0)
+    {
+        return Err(bad_parameter(
+            &spec.name,
+            &format!("{} at position {i}", tensor.data[i]),
+            "variances of 0 or more",
+        ));
     }
     Ok(())
 }
