@@ -154,10 +154,8 @@ fn published_size_fits_in_little_memory() {
 fn what_is_planned_is_what_is_allocated() {
     let graph = inference_graph(&tiny(), 2).expect("a graph");
     let mut executor = CpuExecutor::new(&graph).expect("an executor");
-    let weights: Arrays = graph
-        .sources(Source::Parameter)
-        .map(|(_, t)| (t.name.clone(), vec![0.1; t.shape.elements()]))
-        .collect();
+    let weights: Arrays =
+        graph.sources(Source::Parameter).map(|(_, t)| (t.name.clone(), vec![0.1; t.shape.elements()])).collect();
     executor.load(&weights).expect("weights");
     assert_eq!(executor.plan().peak_bytes(), executor.allocated_bytes());
 }
