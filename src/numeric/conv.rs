@@ -1,9 +1,9 @@
 //! Direct 2-D convolution with same padding: register-tiled, no im2col.
 //!
-//! A band of output rows is one task. Its input rows are copied once, transposed to (row, channel, column) with the zero
-//! border in place, so that the micro-kernel finds the same channel of neighbouring pixels side by side. The micro-kernel
-//! keeps `PIXELS` x `2 vectors` of output channels in registers: each step loads two vectors of weights and multiplies
-//! them by `PIXELS` broadcast inputs.
+//! A band of output rows is one task. Its input is copied once, with the zero border in place, to (block of pixels, row,
+//! channel, column): one channel of the pixels that a block of outputs needs is one cache line, and the micro-kernel reads
+//! line after line. It keeps `PIXELS` x `2 vectors` of output channels in registers: each step loads two vectors of weights
+//! and multiplies them by `PIXELS` broadcast inputs.
 
 use std::cell::RefCell;
 
@@ -16,8 +16,11 @@ const BAND_ROWS: usize = 8;
 const VECTORS: usize = 2;
 /// Most output channels in a block: two vectors of 16 floats.
 const MAX_BLOCK: usize = 32;
-/// Maps at least this wide reuse a block of weights enough within one output row.
-const WIDE: usize = 192;
+/// Floats in a cache line.
+const LINE: usize = 16;
+/// Weights of at most this many floats stay in the second-level cache, so that a strip of pixels can go through all of
+/// them before the next strip is copied. Larger ones are read once for all strips of a band.
+const CACHED_WEIGHTS: usize = 160 << 10;
 
 /// Floats of temporary memory for [`convolve`]: the packed weights.
 #[must_use]
@@ -145,54 +148,73 @@ impl Band<'_> {
         let Extents { w, ci, co, kh, kw, .. } = self.extents;
         let rows = self.out.len() / (w * co);
         let block = VECTORS * S::F32_LANES;
-        let stride = w.next_multiple_of(PIXELS) + kw - 1;
-        self.buffer.resize((rows + kh - 1) * ci * stride, 0.0);
-        transpose_band(self.x, self.first_row, stride, self.extents, self.buffer);
-        let blocks = co.div_ceil(block);
-        // Wide maps: all blocks for one row, whose inputs stay in cache. Narrow ones: all rows for one block, whose
-        // weights stay in cache.
-        let (outer, inner) = if w >= WIDE { (rows, blocks) } else { (blocks, rows) };
-        for i in 0..outer {
-            for j in 0..inner {
-                let (row, b) = if w >= WIDE { (i, j) } else { (j, i) };
+        let line = (PIXELS + kw - 1).next_multiple_of(LINE);
+        let strip = (rows + kh - 1) * ci * line;
+        let strips = w.div_ceil(PIXELS);
+        let group = if kh * kw * ci * co <= CACHED_WEIGHTS { 1 } else { strips };
+        self.buffer.resize(group.min(strips) * strip, 0.0);
+        for first in (0..strips).step_by(group) {
+            let count = group.min(strips - first);
+            let buffer = &mut self.buffer[..count * strip];
+            for (i, strip) in buffer.chunks_exact_mut(strip).enumerate() {
+                fill_strip(self.x, (self.first_row, (first + i) * PIXELS), line, self.extents, strip);
+            }
+            for b in 0..co.div_ceil(block) {
                 let weights = &self.weights[b * kh * kw * ci * block..][..kh * kw * ci * block];
                 let bias = &self.bias[b * block..][..block];
-                let input = &self.buffer[row * ci * stride..][..kh * ci * stride];
-                let out = &mut self.out[row * w * co..][..w * co];
-                for first in (0..w).step_by(PIXELS) {
-                    let sums = accumulate::<S, PIXELS>(simd, &input[first..], weights, bias, (ci, kh, kw, stride));
-                    store(simd, &sums, self.negative_slope, (first, b * block), (w, co), out);
+                for row in 0..rows {
+                    let out = &mut self.out[row * w * co..][..w * co];
+                    for (i, strip) in buffer.chunks_exact(strip).enumerate() {
+                        let input = &strip[row * ci * line..][..kh * ci * line];
+                        let sums = accumulate::<S, PIXELS>(simd, input, weights, bias, (ci, kh, kw, line));
+                        store(simd, &sums, self.negative_slope, ((first + i) * PIXELS, b * block), (w, co), out);
+                    }
                 }
             }
         }
     }
 }
 
-/// Copies the input rows of a band into (row, channel, column) order with a zero border.
+/// Copies the input of one block of pixels in all rows of a band to (row, channel, column), with a zero border.
 #[inline(always)]
-fn transpose_band(x: &[f32], first_row: usize, stride: usize, e: Extents, buffer: &mut [f32]) {
-    const COLUMNS: usize = 16;
+fn fill_strip(x: &[f32], (first_row, first_col): (usize, usize), line: usize, e: Extents, strip: &mut [f32]) {
     let (top, left) = ((e.kh - 1) / 2, (e.kw - 1) / 2);
-    for (i, rows) in buffer.chunks_exact_mut(e.ci * stride).enumerate() {
+    for (i, lines) in strip.chunks_exact_mut(e.ci * line).enumerate() {
         let y = (first_row + i).wrapping_sub(top);
         if y >= e.h {
-            rows.fill(0.0);
+            lines.fill(0.0);
             continue;
         }
-        let line = &x[y * e.w * e.ci..][..e.w * e.ci];
-        for row in rows.chunks_exact_mut(stride) {
-            row[..left].fill(0.0);
-            row[left + e.w..].fill(0.0);
-        }
-        for first in (0..e.w).step_by(COLUMNS) {
-            let count = COLUMNS.min(e.w - first);
-            let pixels = &line[first * e.ci..][..count * e.ci];
-            for (c, row) in rows.chunks_exact_mut(stride).enumerate() {
-                for (to, pixel) in row[left + first..][..count].iter_mut().zip(pixels.chunks_exact(e.ci)) {
-                    *to = pixel[c];
+        let row = &x[y * e.w * e.ci..][..e.w * e.ci];
+        for p in (0..line).step_by(4) {
+            let col = (first_col + p).wrapping_sub(left);
+            if col < e.w && col + 4 <= e.w && e.ci.is_multiple_of(4) {
+                transpose_four(&row[col * e.ci..][..4 * e.ci], e.ci, line, &mut lines[p..]);
+            } else {
+                for q in 0..4 {
+                    let col = col.wrapping_add(q);
+                    let pixel = if col < e.w { &row[col * e.ci..][..e.ci] } else { &[] };
+                    for (c, to) in lines[p + q..].iter_mut().step_by(line).enumerate() {
+                        *to = pixel.get(c).copied().unwrap_or(0.0);
+                    }
                 }
             }
         }
+    }
+}
+
+/// Four pixels of `channels` values each to `channels` lines of four values, `line` apart; channels are a multiple of four.
+#[inline(always)]
+fn transpose_four(pixels: &[f32], channels: usize, line: usize, lines: &mut [f32]) {
+    let (ab, cd) = pixels.split_at(2 * channels);
+    let ((a, b), (c, d)) = (ab.split_at(channels), cd.split_at(channels));
+    let quads = a.chunks_exact(4).zip(b.chunks_exact(4)).zip(c.chunks_exact(4).zip(d.chunks_exact(4)));
+    // Fixed-size blocks of 4 x 4 become shuffles of vector registers.
+    for (((a, b), (c, d)), to) in quads.zip(lines.chunks_mut(4 * line)) {
+        to[..4].copy_from_slice(&[a[0], b[0], c[0], d[0]]);
+        to[line..line + 4].copy_from_slice(&[a[1], b[1], c[1], d[1]]);
+        to[2 * line..2 * line + 4].copy_from_slice(&[a[2], b[2], c[2], d[2]]);
+        to[3 * line..3 * line + 4].copy_from_slice(&[a[3], b[3], c[3], d[3]]);
     }
 }
 
@@ -203,7 +225,7 @@ fn accumulate<S: Simd, const PIXELS: usize>(
     input: &[f32],
     weights: &[f32],
     bias: &[f32],
-    (ci, kh, kw, stride): (usize, usize, usize, usize),
+    (ci, kh, kw, line): (usize, usize, usize, usize),
 ) -> [[S::f32s; VECTORS]; PIXELS] {
     let (bias, _) = S::as_simd_f32s(bias);
     let mut sums = [[bias[0], bias[1]]; PIXELS];
@@ -211,10 +233,9 @@ fn accumulate<S: Simd, const PIXELS: usize>(
     for a in 0..kh {
         for b in 0..kw {
             let taps = &weights[(a * kw + b) * ci * VECTORS..][..ci * VECTORS];
-            let lines = &input[a * ci * stride + b..];
-            for (weights, line) in taps.chunks_exact(VECTORS).zip(lines.chunks(stride)) {
-                let line = &line[..PIXELS];
-                for (sums, &x) in sums.iter_mut().zip(line) {
+            let lines = &input[a * ci * line..][..ci * line];
+            for (weights, line) in taps.chunks_exact(VECTORS).zip(lines.chunks_exact(line)) {
+                for (sums, &x) in sums.iter_mut().zip(&line[b..b + PIXELS]) {
                     let x = simd.splat_f32s(x);
                     for (sum, &weight) in sums.iter_mut().zip(weights) {
                         *sum = simd.mul_add_e_f32s(x, weight, *sum);
