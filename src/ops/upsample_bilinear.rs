@@ -68,6 +68,7 @@ impl Operator for UpsampleBilinear {
         // Position of output i on the input axis, as two clamped neighbours and the weight of the second.
         let axis = |i: usize, n: usize| {
             let at = (i as f64 + 0.5) / 2.0 - 0.5;
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number in 0..n")]
             let clamp = |x: f64| x.clamp(0.0, (n - 1) as f64) as usize;
             (clamp(at.floor()), clamp(at.floor() + 1.0), at - at.floor())
         };
