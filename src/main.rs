@@ -31,6 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    quiet_device_selection();
     let filter = EnvFilter::try_from_env("GLAVITU_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,glavitu=info,wgpu_core=error,wgpu_hal=error"));
     tracing_subscriber::fmt()
@@ -59,5 +60,18 @@ fn main() -> ExitCode {
                 _ => 1,
             })
         }
+    }
+}
+
+/// Keeps Mesa's device-selection layer from printing errors about a missing display on servers.
+///
+/// The layer asks the Wayland compositor which adapter to list first; without a session there is none, and libwayland says so on
+/// standard error whenever adapters are listed. Somebody who uses the layer is left alone.
+fn quiet_device_selection() {
+    let is_set = |name| std::env::var_os(name).is_some();
+    if !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: this is the first statement of the program; no other thread exists that could read the environment. The layer takes
+        // no other switch than this variable.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

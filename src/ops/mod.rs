@@ -26,45 +26,34 @@ pub mod upsample_nearest;
 pub use activation::Activation;
 pub use case::{Case, Entry, Fill};
 
-pub use add::Add;
-pub use attention::Attention;
-pub use batch_norm::BatchNorm;
-pub use concat::Concat;
-pub use conv2d::Conv2d;
-pub use extract_patches::ExtractPatches;
-pub use fold_batch_norm::FoldBatchNorm;
-pub use gelu::Gelu;
-pub use global_average_pool::GlobalAveragePool;
-pub use layer_norm::LayerNorm;
-pub use leaky_relu::LeakyRelu;
-pub use matmul::MatMul;
-pub use max_pool::MaxPool;
-pub use multiply::Multiply;
-pub use reshape::Reshape;
-pub use sigmoid::Sigmoid;
-pub use softmax::Softmax;
-pub use upsample_bilinear::UpsampleBilinear;
-pub use upsample_nearest::UpsampleNearest;
+/// Publishes each operator's type and lists its entry.
+macro_rules! registry {
+    ($($module:ident::$operator:ident),+ $(,)?) => {
+        $(pub use $module::$operator;)+
 
-/// Every operator. Tests, benches and listings iterate over it.
-pub const REGISTRY: &[Entry] = &[
-    add::ENTRY,
-    attention::ENTRY,
-    batch_norm::ENTRY,
-    concat::ENTRY,
-    conv2d::ENTRY,
-    extract_patches::ENTRY,
-    fold_batch_norm::ENTRY,
-    gelu::ENTRY,
-    global_average_pool::ENTRY,
-    layer_norm::ENTRY,
-    leaky_relu::ENTRY,
-    matmul::ENTRY,
-    max_pool::ENTRY,
-    multiply::ENTRY,
-    reshape::ENTRY,
-    sigmoid::ENTRY,
-    softmax::ENTRY,
-    upsample_bilinear::ENTRY,
-    upsample_nearest::ENTRY,
-];
+        /// Every operator. Tests, benches and listings iterate over it.
+        pub const REGISTRY: &[Entry] = &[$($module::ENTRY),+];
+    };
+}
+
+registry! {
+    add::Add,
+    attention::Attention,
+    batch_norm::BatchNorm,
+    concat::Concat,
+    conv2d::Conv2d,
+    extract_patches::ExtractPatches,
+    fold_batch_norm::FoldBatchNorm,
+    gelu::Gelu,
+    global_average_pool::GlobalAveragePool,
+    layer_norm::LayerNorm,
+    leaky_relu::LeakyRelu,
+    matmul::MatMul,
+    max_pool::MaxPool,
+    multiply::Multiply,
+    reshape::Reshape,
+    sigmoid::Sigmoid,
+    softmax::Softmax,
+    upsample_bilinear::UpsampleBilinear,
+    upsample_nearest::UpsampleNearest,
+}
