@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 GLAVITU := target/release/glavitu
+# Mesa's device-selection layer looks for a display and complains where there is none.
+export NODEVICE_SELECT := 1
 # Root needs no sudo; elsewhere it asks.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

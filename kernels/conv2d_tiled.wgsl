@@ -60,7 +60,7 @@ fn store(pixel: u32, column: u32, sum: vec4<f32>) {
                 if params.has_bias != 0u {
                     value += f32(bias[o]);
                 }
-                out[pixel * params.channels_out + o] = elem(max(value, 0.0) + params.slope * min(value, 0.0));
+                out[pixel * params.channels_out + o] = elem(select(value, params.slope * value, value < 0.0));
             }
         }
     }

@@ -65,7 +65,7 @@ fn store(pixel: u32, column: u32, sum: vec4<f32>) {
         if params.has_bias != 0u {
             value += vec4<f32>(bias[column]);
         }
-        out[pixel * quads_out + column] = vec4<elem>(max(value, vec4<f32>()) + params.slope * min(value, vec4<f32>()));
+        out[pixel * quads_out + column] = vec4<elem>(select(value, params.slope * value, value < vec4<f32>()));
     }
 }
 
