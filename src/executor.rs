@@ -9,13 +9,25 @@ use crate::plan::Plan;
 /// Named arrays, in the layout of the graph's tensors of the same name.
 pub type Arrays = HashMap<String, Vec<f32>>;
 
+/// Where an executor finds weights by name.
+pub trait ArraySource {
+    /// The array of this name, if there is one.
+    fn array(&self, name: &str) -> Option<&[f32]>;
+}
+
+impl ArraySource for Arrays {
+    fn array(&self, name: &str) -> Option<&[f32]> {
+        self.get(name).map(Vec::as_slice)
+    }
+}
+
 /// A planned graph on a device, ready to run as often as wanted.
 pub trait Executor {
     /// Uploads the weights and prepares what depends on them alone. To be called before the first run.
     ///
     /// # Errors
     /// A weight is missing or has the wrong size, or the device fails.
-    fn load(&mut self, weights: &Arrays) -> Result<()>;
+    fn load(&mut self, weights: &dyn ArraySource) -> Result<()>;
 
     /// Runs the graph once; gives its outputs by name.
     ///
@@ -26,6 +38,9 @@ pub trait Executor {
     /// The plan it runs.
     fn plan(&self) -> &Plan;
 
+    /// Bytes it holds on its device for weights and tensors; what [`Plan::peak_bytes`] foresees.
+    fn allocated_bytes(&self) -> u64;
+
     /// The device in words.
     fn device(&self) -> String;
 }
@@ -34,10 +49,10 @@ pub trait Executor {
 ///
 /// # Errors
 /// It is missing or has the wrong size.
-pub(crate) fn array_for<'a>(graph: &Graph, source: Source, name: &str, arrays: &'a Arrays) -> Result<&'a [f32]> {
+pub(crate) fn array_for<'a>(graph: &Graph, source: Source, name: &str, arrays: &'a dyn ArraySource) -> Result<&'a [f32]> {
     let kind = if source == Source::Input { "input" } else { "weight" };
     let shape = graph.sources(source).find(|(_, t)| t.name == name).map(|(_, t)| &t.shape);
-    match (arrays.get(name), shape) {
+    match (arrays.array(name), shape) {
         (Some(array), Some(shape)) if array.len() == shape.elements() => Ok(array),
         (found, shape) => Err(Error::bad_argument(
             found.map_or_else(|| format!("no {kind} '{name}'"), |a| format!("{} values in {kind} '{name}'", a.len())),

@@ -1,6 +1,7 @@
 //! `glavitu forward`: the network on raw arrays.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::executor::Arrays;
 use crate::graph::{Graph, Source};
 use crate::model::arrays::{NamedArray, read_arrays, write_arrays};
-use crate::model::network::{inference_graph, weight_arrays};
+use crate::model::network::inference_graph;
 use crate::model::{ModelConfig, Weights};
 
 /// Run the network on raw arrays.
@@ -46,20 +47,24 @@ pub struct ForwardArgs {
 /// # Errors
 /// Files that do not fit together, or a device that fails.
 pub fn run(args: &ForwardArgs) -> Result<()> {
+    let start = Instant::now();
     let weights = Weights::load(&args.model)?;
     let arrays = read_arrays(&args.inputs)?;
     let samples = check_inputs(args, weights.config(), &arrays)?;
-    let parameters = weight_arrays(&weights);
     let mut results: Vec<NamedArray> = Vec::new();
     let mut executor = None;
+    let mut loading = start.elapsed();
+    let mut computing = Duration::ZERO;
     for first in (0..samples).step_by(args.batch) {
         let count = args.batch.min(samples - first);
         // Shapes are static: a shorter last batch gets a graph of its own.
         let mut current = match executor.take() {
             Some((planned, executor)) if planned == count => executor,
             _ => {
+                let begin = Instant::now();
                 let mut made = device::executor(&args.device, &inference_graph(weights.config(), count)?)?;
-                made.load(&parameters)?;
+                made.load(&weights)?;
+                loading += begin.elapsed();
                 made
             }
         };
@@ -68,11 +73,23 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
             (a.name.clone(), a.data[first * len..(first + count) * len].to_vec())
         };
         let inputs: Arrays = arrays.iter().filter(|a| a.name.starts_with("input.")).map(slice).collect();
+        let begin = Instant::now();
         let outputs = current.run(&inputs)?;
+        computing += begin.elapsed();
         append(&current.plan().graph, samples, outputs, &mut results);
         executor = Some((count, current));
     }
     write_arrays(&args.output, &results)?;
+    if let Some((_, executor)) = executor {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        tracing::info!(
+            "{samples} samples: loaded in {:.2} s, computed in {:.2} s; memory planned {:.1} MiB, allocated {:.1} MiB",
+            loading.as_secs_f64(),
+            computing.as_secs_f64(),
+            mib(executor.plan().peak_bytes()),
+            mib(executor.allocated_bytes())
+        );
+    }
     Ok(())
 }
 

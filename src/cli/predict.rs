@@ -21,7 +21,7 @@ use crate::infer::products::Products;
 use crate::infer::scene::{Scene, SceneFiles};
 use crate::infer::tiles::Tiling;
 use crate::model::Weights;
-use crate::model::network::{inference_graph, weight_arrays};
+use crate::model::network::inference_graph;
 use crate::raster::Crs;
 
 /// Map the glaciers of a scene.
@@ -124,7 +124,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let read = start.elapsed();
 
     let mut executor = device::executor(&args.device, &inference_graph(config, args.batch)?)?;
-    executor.load(&weight_arrays(&weights))?;
+    executor.load(&weights)?;
     let loaded = start.elapsed();
     // A second Ctrl-C ends the program at once.
     let _ = ctrlc::set_handler(|| {

@@ -1,7 +1,11 @@
 //! The native executor: runs a plan step by step with the operators' CPU code, on all cores.
 
+mod block;
+
+use block::Block;
+
 use crate::error::Result;
-use crate::executor::{Arrays, Executor, array_for};
+use crate::executor::{ArraySource, Arrays, Executor, array_for};
 use crate::graph::{Graph, Source, TensorId};
 use crate::plan::{Placement, Plan, Step, Target};
 
@@ -15,9 +19,9 @@ pub struct CpuExecutor {
 /// The arenas that a plan's placements refer to.
 #[derive(Debug, Default)]
 struct Memory {
-    parameters: Vec<f32>,
-    prepared: Vec<f32>,
-    slots: Vec<Vec<f32>>,
+    parameters: Block,
+    prepared: Block,
+    slots: Vec<Block>,
 }
 
 impl CpuExecutor {
@@ -29,13 +33,6 @@ impl CpuExecutor {
         let plan = Plan::new(graph, &Target::Cpu)?;
         Ok(Self { plan, memory: Memory::default() })
     }
-
-    /// Bytes of the memory that is taken now.
-    #[must_use]
-    pub fn allocated_bytes(&self) -> u64 {
-        let slots: usize = self.memory.slots.iter().map(Vec::capacity).sum();
-        4 * (slots + self.memory.parameters.capacity() + self.memory.prepared.capacity()) as u64
-    }
 }
 
 impl Memory {
@@ -44,7 +41,7 @@ impl Memory {
         let shapes = plan.graph.shapes(node);
         // Outputs and temporary memory are taken out of their arenas while the operator runs: no two tensors alive at
         // one time share a slot, so what stays holds all inputs.
-        let mut taken: Vec<Vec<f32>> = node.outputs.iter().map(|&t| self.take(plan, t)).collect();
+        let mut taken: Vec<Block> = node.outputs.iter().map(|&t| self.take(plan, t)).collect();
         let mut scratch = step.scratch.first().map(|&slot| std::mem::take(&mut self.slots[slot])).unwrap_or_default();
         {
             let inputs: Vec<&[f32]> = node.inputs.iter().map(|&t| self.view(plan, t)).collect();
@@ -72,14 +69,14 @@ impl Memory {
     }
 
     /// Memory to write a tensor to: its slot, or new memory for a prepared one (they are made once).
-    fn take(&mut self, plan: &Plan, tensor: TensorId) -> Vec<f32> {
+    fn take(&mut self, plan: &Plan, tensor: TensorId) -> Block {
         match plan.placements[tensor.index()] {
             Placement::Slot(slot) => std::mem::take(&mut self.slots[slot]),
-            _ => vec![0.0; plan.graph.shape(tensor).elements()],
+            _ => Block::new(plan.graph.shape(tensor).elements()),
         }
     }
 
-    fn put_back(&mut self, plan: &Plan, tensor: TensorId, memory: Vec<f32>) {
+    fn put_back(&mut self, plan: &Plan, tensor: TensorId, memory: Block) {
         match plan.placements[tensor.index()] {
             Placement::Slot(slot) => self.slots[slot] = memory,
             Placement::Prepared(offset) => self.prepared[offset..offset + memory.len()].copy_from_slice(&memory),
@@ -89,11 +86,11 @@ impl Memory {
 }
 
 impl Executor for CpuExecutor {
-    fn load(&mut self, weights: &Arrays) -> Result<()> {
+    fn load(&mut self, weights: &dyn ArraySource) -> Result<()> {
         let memory = &mut self.memory;
-        memory.parameters.resize(self.plan.parameter_floats, 0.0);
-        memory.prepared.resize(self.plan.prepared_floats, 0.0);
-        memory.slots = self.plan.slots.iter().map(|&len| vec![0.0; len]).collect();
+        memory.parameters = Block::new(self.plan.parameter_floats);
+        memory.prepared = Block::new(self.plan.prepared_floats);
+        memory.slots = self.plan.slots.iter().map(|&len| Block::new(len)).collect();
         for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
             let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
             if let Placement::Parameter(offset) = self.plan.placements[id.index()] {
@@ -122,6 +119,11 @@ impl Executor for CpuExecutor {
 
     fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        let Memory { parameters, prepared, slots } = &self.memory;
+        4 * [parameters, prepared].into_iter().chain(slots).map(|block| block.len() as u64).sum::<u64>()
     }
 
     fn device(&self) -> String {

@@ -6,7 +6,7 @@ use super::kernel::PipelineCache;
 use super::readback::{self, Readback};
 use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
-use crate::executor::{Arrays, Executor, array_for};
+use crate::executor::{ArraySource, Arrays, Executor, array_for};
 use crate::graph::{Binding, Graph, Node, Source, TensorId};
 use crate::plan::{Placement, Plan, Step, Target};
 
@@ -70,14 +70,6 @@ impl GpuExecutor {
         self.steps.iter().map(Vec::len).sum()
     }
 
-    /// Bytes of GPU memory that are held: weights, prepared tensors, slots and the buffers that results are read from.
-    #[must_use]
-    pub fn allocated_bytes(&self) -> u64 {
-        let memory = &self.memory;
-        let buffers = memory.parameters.iter().chain(memory.prepared.iter().flatten()).chain(&memory.slots);
-        buffers.map(wgpu::Buffer::size).sum::<u64>() + self.results.iter().map(|(_, r)| r.bytes()).sum::<u64>()
-    }
-
     /// [`Executor::run`] without blocking.
     ///
     /// # Errors
@@ -126,7 +118,7 @@ impl GpuExecutor {
 }
 
 impl Executor for GpuExecutor {
-    fn load(&mut self, weights: &Arrays) -> Result<()> {
+    fn load(&mut self, weights: &dyn ArraySource) -> Result<()> {
         for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
             let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
             let range = self.memory.range(&self.plan, id)?;
@@ -145,6 +137,13 @@ impl Executor for GpuExecutor {
 
     fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// With the buffers that results are read from.
+    fn allocated_bytes(&self) -> u64 {
+        let memory = &self.memory;
+        let buffers = memory.parameters.iter().chain(memory.prepared.iter().flatten()).chain(&memory.slots);
+        buffers.map(wgpu::Buffer::size).sum::<u64>() + self.results.iter().map(|(_, r)| r.bytes()).sum::<u64>()
     }
 
     fn device(&self) -> String {

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::executor::Arrays;
 use crate::graph::{Graph, Operator, Shape, TensorId};
-use crate::model::{Feature, ModelConfig, Weights, parameters};
+use crate::model::{Feature, ModelConfig, parameters};
 use crate::ops::{
     Add, Attention, BatchNorm, Concat, Conv2d, ExtractPatches, Gelu, GlobalAveragePool, LayerNorm, LeakyRelu, MatMul,
     MaxPool, Multiply, Reshape, Sigmoid, Softmax, UpsampleBilinear, UpsampleNearest,
@@ -29,12 +28,6 @@ pub const LOCATION: &str = "input.location";
 #[must_use]
 pub fn input_name(feature: Feature) -> String {
     format!("input.{feature}")
-}
-
-/// The weights as the named arrays that an executor loads.
-#[must_use]
-pub fn weight_arrays(weights: &Weights) -> Arrays {
-    weights.tensors().iter().map(|(name, tensor)| (name.clone(), tensor.data.clone())).collect()
 }
 
 /// Builds the inference graph for a batch of `batch` tiles.

@@ -21,6 +21,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::executor::ArraySource;
 use crate::model::arrays::{self, Container, NamedArray};
 use crate::model::parameters::{ParameterSpec, parameters};
 use crate::model::{ModelConfig, Normalisation};
@@ -211,20 +212,27 @@ impl Weights {
     #[must_use]
     pub fn parameters_sha256(&self) -> String {
         let mut hash = Sha256::new();
-        let mut bytes = Vec::with_capacity(1 << 16);
         for (name, tensor) in &self.tensors {
             hash.update(name.as_bytes());
             hash.update([0]);
             for length in std::iter::once(tensor.shape.len()).chain(tensor.shape.iter().copied()) {
                 hash.update((length as u64).to_le_bytes());
             }
-            for chunk in tensor.data.chunks(1 << 14) {
-                bytes.clear();
-                bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
-                hash.update(&bytes);
+            if cfg!(target_endian = "little") {
+                hash.update(bytemuck::cast_slice(&tensor.data));
+            } else {
+                for value in &tensor.data {
+                    hash.update(value.to_le_bytes());
+                }
             }
         }
         hexadecimal(&hash.finalize())
+    }
+}
+
+impl ArraySource for Weights {
+    fn array(&self, name: &str) -> Option<&[f32]> {
+        self.get(name).map(|tensor| tensor.data.as_slice())
     }
 }
 
