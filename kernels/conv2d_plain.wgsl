@@ -1,9 +1,10 @@
 // The definition: out(n, y, x, o) = f(bias(o) + sum over a, b, q of x(n, y + a - top, x + b - left, q) kernel(a, b, q, o)),
 // zeros outside, top = (kernel_height - 1) / 2, left = (kernel_width - 1) / 2, f(v) = v where positive, else slope * v.
+// height and width are the output's; where doubled is 1, x has half of each and every pixel of it counts as 2 x 2.
 // For small channel counts, and the readable statement of conv2d_tiled.
 //
 // Bindings:
-//   0 x: (N, height, width, channels_in)
+//   0 x: (N, height >> doubled, width >> doubled, channels_in)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)
 //   2 bias: channels_out; anything where has_bias is 0
 //   3 out: (N, height, width, channels_out), count elements
@@ -19,6 +20,7 @@ struct Params {
     kernel_height: u32,
     kernel_width: u32,
     has_bias: u32,
+    doubled: u32,
     slope: f32,
 }
 
@@ -56,7 +58,8 @@ fn main(
                 for (var b = 0u; b < params.kernel_width; b++) {
                     let across = column + b - (params.kernel_width - 1u) / 2u;
                     if y < params.height && across < params.width {
-                        let at_x = ((first_row + y) * params.width + across) * params.channels_in;
+                        let row_in = (first_row + y) >> params.doubled;
+                        let at_x = (row_in * (params.width >> params.doubled) + (across >> params.doubled)) * params.channels_in;
                         let at_k = (a * params.kernel_width + b) * params.channels_in * params.channels_out + o;
                         for (var q = 0u; q < params.channels_in; q++) {
                             sum += f32(x[at_x + q]) * f32(kernel[at_k + q * params.channels_out]);

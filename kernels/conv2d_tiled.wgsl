@@ -2,7 +2,7 @@
 // with taps and input channels as one inner axis, so that few channels leave no gaps in the tiles.
 //
 // Bindings:
-//   0 x: (N, height, width, channels_in)
+//   0 x: (N, height >> doubled, width >> doubled, channels_in)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)
 //   2 bias: channels_out; anything where has_bias is 0
 //   3 out: (N, height, width, channels_out); pixels = N * height * width
@@ -19,6 +19,7 @@ struct Params {
     kernel_height: u32,
     kernel_width: u32,
     has_bias: u32,
+    doubled: u32,
     slope: f32,
 }
 
@@ -43,7 +44,8 @@ fn quad_of_x(pixel: u32, k: u32) -> vec4<f32> {
             let y = row + a - (params.kernel_height - 1u) / 2u;
             let across = column + tap % params.kernel_width - (params.kernel_width - 1u) / 2u;
             if a < params.kernel_height && y < params.height && across < params.width {
-                let at = ((first_row + y) * params.width + across) * params.channels_in;
+                let row_in = (first_row + y) >> params.doubled;
+                let at = (row_in * (params.width >> params.doubled) + (across >> params.doubled)) * params.channels_in;
                 quad[j] = f32(x[at + (k + j) % params.channels_in]);
             }
         }

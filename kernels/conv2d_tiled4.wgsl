@@ -3,7 +3,7 @@
 // multiples of four; conv2d_tiled takes any.
 //
 // Bindings (quads of four channels):
-//   0 x: (N, height, width, channels_in / 4)
+//   0 x: (N, height >> doubled, width >> doubled, channels_in / 4)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out / 4)
 //   2 bias: channels_out / 4; anything where has_bias is 0
 //   3 out: (N, height, width, channels_out / 4); pixels = N * height * width
@@ -20,6 +20,7 @@ struct Params {
     kernel_height: u32,
     kernel_width: u32,
     has_bias: u32,
+    doubled: u32,
     slope: f32,
 }
 
@@ -53,7 +54,8 @@ fn neighbour(centre: Place, dy: u32, dx: u32) -> u32 {
     let across = centre.column + dx;
     var at = no_quad;
     if centre.inside && y < params.height && across < params.width {
-        at = ((centre.first_row + y) * params.width + across) * (params.channels_in / 4u);
+        let row = (centre.first_row + y) >> params.doubled;
+        at = (row * (params.width >> params.doubled) + (across >> params.doubled)) * (params.channels_in / 4u);
     }
     return at;
 }

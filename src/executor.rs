@@ -49,7 +49,12 @@ pub trait Executor {
 ///
 /// # Errors
 /// It is missing or has the wrong size.
-pub(crate) fn array_for<'a>(graph: &Graph, source: Source, name: &str, arrays: &'a dyn ArraySource) -> Result<&'a [f32]> {
+pub(crate) fn array_for<'a>(
+    graph: &Graph,
+    source: Source,
+    name: &str,
+    arrays: &'a dyn ArraySource,
+) -> Result<&'a [f32]> {
     let kind = if source == Source::Input { "input" } else { "weight" };
     let shape = graph.sources(source).find(|(_, t)| t.name == name).map(|(_, t)| &t.shape);
     match (arrays.array(name), shape) {

@@ -22,19 +22,81 @@ const LINE: usize = 16;
 /// them before the next strip is copied. Larger ones are read once for all strips of a band.
 const CACHED_WEIGHTS: usize = 160 << 10;
 
+/// What to convolve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// The input: N, H, W, Ci.
+    pub x: [usize; 4],
+    /// The kernel: Kh, Kw, Ci, Co.
+    pub kernel: [usize; 4],
+    /// Whether the input is doubled by nearest neighbours first. The doubled map is never made: each of the four kinds of
+    /// output pixels (even and odd rows and columns) is a convolution of the small map, with the taps that fall on one pixel
+    /// added up. A 2 x 2 kernel takes 9 taps for four outputs instead of 16.
+    pub doubled: bool,
+}
+
+/// One kind of output pixels: all, or those in even or odd rows and columns of a doubled map.
+#[derive(Debug)]
+struct Phase {
+    /// Which rows and columns it makes, modulo the step.
+    row: usize,
+    col: usize,
+    /// For each tap of the kernel, which tap of the phase it is added to.
+    row_taps: Vec<usize>,
+    col_taps: Vec<usize>,
+    /// The phase's own kernel: extents, and rows and columns before the centre.
+    kh: usize,
+    kw: usize,
+    top: usize,
+    left: usize,
+}
+
+impl Geometry {
+    /// Output pixels per input pixel along an axis.
+    fn step(self) -> usize {
+        if self.doubled { 2 } else { 1 }
+    }
+
+    fn phases(self) -> Vec<Phase> {
+        let [kh, kw, ..] = self.kernel;
+        let step = self.step();
+        let mut phases = Vec::new();
+        for row in 0..step {
+            for col in 0..step {
+                let (row_taps, top) = phase_taps(row, kh, step);
+                let (col_taps, left) = phase_taps(col, kw, step);
+                let extent = |taps: &[usize]| taps.iter().max().map_or(0, |last| last + 1);
+                let (kh, kw) = (extent(&row_taps), extent(&col_taps));
+                phases.push(Phase { row, col, row_taps, col_taps, kh, kw, top, left });
+            }
+        }
+        phases
+    }
+}
+
+/// For output `phase` of `step` per input: where each of `taps` taps falls, from the first input that any falls on, and how
+/// many inputs lie before the centre.
+fn phase_taps(phase: usize, taps: usize, step: usize) -> (Vec<usize>, usize) {
+    let before = (taps - 1) / 2;
+    // Position on the doubled map, shifted by an even number to stay positive, then on the small one.
+    let shift = before.next_multiple_of(step);
+    let inputs: Vec<usize> = (0..taps).map(|tap| (phase + tap + shift - before) / step).collect();
+    let first = inputs[0];
+    (inputs.iter().map(|i| i - first).collect(), shift / step - first)
+}
+
 /// Floats of temporary memory for [`convolve`]: the packed weights.
 #[must_use]
-pub fn scratch([_, _, _, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4]) -> usize {
-    kh * kw * ci * co.next_multiple_of(MAX_BLOCK)
+pub fn scratch(geometry: Geometry) -> usize {
+    let [_, _, ci, co] = geometry.kernel;
+    geometry.phases().iter().map(|p| p.kh * p.kw * ci * co.next_multiple_of(MAX_BLOCK)).sum()
 }
 
 /// `out = f(x * kernel + bias)`, f being the identity for positive values and a factor for negative ones.
 ///
-/// x is (N, H, W, Ci), the kernel (Kh, Kw, Ci, Co), out (N, H, W, Co). `scratch` holds [`scratch`] floats.
-#[expect(clippy::too_many_arguments, reason = "two shapes, three tensors, a factor, a result and its scratch")]
+/// out is (N, H, W, Co), or (N, 2H, 2W, Co) for a doubled input. `scratch` holds [`scratch`] floats.
 pub fn convolve(
-    [_, h, w, ci]: [usize; 4],
-    [kh, kw, _, co]: [usize; 4],
+    geometry: Geometry,
     x: &[f32],
     kernel: &[f32],
     bias: Option<&[f32]>,
@@ -42,43 +104,60 @@ pub fn convolve(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    let ([_, h, w, ci], [_, _, _, co]) = (geometry.x, geometry.kernel);
     let arch = Arch::new();
     let block = VECTORS * arch.dispatch(Lanes);
-    let weights = &mut scratch[..kh * kw * ci * co.next_multiple_of(block)];
-    pack_weights(kernel, kh * kw * ci, co, block, weights);
+    let phases = geometry.phases();
+    let mut packed = Vec::new();
+    let mut rest = scratch;
+    for phase in &phases {
+        let (weights, after) = rest.split_at_mut(phase.kh * phase.kw * ci * co.next_multiple_of(block));
+        pack_weights(kernel, geometry.kernel, phase, block, weights);
+        packed.push(&*weights);
+        rest = after;
+    }
     let mut padded_bias = vec![0.0; co.next_multiple_of(block)];
     if let Some(bias) = bias {
         padded_bias[..co].copy_from_slice(bias);
     }
-    let (weights, bias) = (&*weights, &padded_bias);
-    let rows_per_image = h.div_ceil(BAND_ROWS);
+    let (top, left) = phases.iter().fold((0, 0), |(t, l), p| (t.max(p.top), l.max(p.left)));
+    let rows = phases.iter().map(|p| top - p.top + p.kh).max().unwrap_or(1);
+    let cols = phases.iter().map(|p| left - p.left + p.kw).max().unwrap_or(1);
+    let step = geometry.step();
+    let shared = Shared {
+        phases: &phases,
+        packed: &packed,
+        bias: &padded_bias,
+        negative_slope,
+        step,
+        extents: Extents { h, w, ci, co, top, left, rows, cols },
+    };
     // Bands do not cross images, so chunk within each image.
-    out.par_chunks_mut(h * w * co).zip(x.par_chunks(h * w * ci)).for_each(|(out, x)| {
-        out.par_chunks_mut(BAND_ROWS * w * co).take(rows_per_image).enumerate().for_each(|(band, out)| {
+    out.par_chunks_mut(step * h * step * w * co).zip(x.par_chunks(h * w * ci)).for_each(|(out, x)| {
+        out.par_chunks_mut(BAND_ROWS * step * step * w * co).enumerate().for_each(|(band, out)| {
             with_band_buffer(|buffer| {
-                arch.dispatch(Band {
-                    x,
-                    weights,
-                    bias,
-                    negative_slope,
-                    out,
-                    buffer,
-                    first_row: band * BAND_ROWS,
-                    extents: Extents { h, w, ci, co, kh, kw },
-                });
+                arch.dispatch(Band { x, out, buffer, first_row: band * BAND_ROWS, shared: &shared });
             });
         });
     });
 }
 
-/// Kernel (taps x channels, Co) to (blocks of output channels, taps x channels, block), zero-padded.
-fn pack_weights(kernel: &[f32], rows: usize, co: usize, block: usize, packed: &mut [f32]) {
-    packed.par_chunks_mut(rows * block).enumerate().for_each(|(b, packed)| {
+/// Kernel (Kh, Kw, Ci, Co) to (blocks of output channels, taps of the phase x Ci, block), zero-padded.
+fn pack_weights(kernel: &[f32], [_, kw, ci, co]: [usize; 4], phase: &Phase, block: usize, packed: &mut [f32]) {
+    packed.par_chunks_mut(phase.kh * phase.kw * ci * block).enumerate().for_each(|(b, packed)| {
+        packed.fill(0.0);
         let first = b * block;
         let count = block.min(co - first);
-        for (to, from) in packed.chunks_exact_mut(block).zip(kernel.chunks_exact(co)) {
-            to[..count].copy_from_slice(&from[first..first + count]);
-            to[count..].fill(0.0);
+        for (a, &row) in phase.row_taps.iter().enumerate() {
+            for (c, &col) in phase.col_taps.iter().enumerate() {
+                let to = &mut packed[(row * phase.kw + col) * ci * block..][..ci * block];
+                let from = &kernel[(a * kw + c) * ci * co..][..ci * co];
+                for (to, from) in to.chunks_exact_mut(block).zip(from.chunks_exact(co)) {
+                    for (to, from) in to.iter_mut().zip(&from[first..first + count]) {
+                        *to += from;
+                    }
+                }
+            }
         }
     });
 }
@@ -106,26 +185,36 @@ impl WithSimd for Lanes {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Extents {
     h: usize,
     w: usize,
     ci: usize,
     co: usize,
-    kh: usize,
-    kw: usize,
+    /// Rows and columns of input before the first output's centre, and in all that one output needs, over all phases.
+    top: usize,
+    left: usize,
+    rows: usize,
+    cols: usize,
+}
+
+/// What all bands have in common.
+struct Shared<'a> {
+    phases: &'a [Phase],
+    packed: &'a [&'a [f32]],
+    bias: &'a [f32],
+    negative_slope: f32,
+    step: usize,
+    extents: Extents,
 }
 
 /// The convolution of one band of rows of one image.
 struct Band<'a> {
     x: &'a [f32],
-    weights: &'a [f32],
-    bias: &'a [f32],
-    negative_slope: f32,
     out: &'a mut [f32],
     buffer: &'a mut Vec<f32>,
     first_row: usize,
-    extents: Extents,
+    shared: &'a Shared<'a>,
 }
 
 impl WithSimd for Band<'_> {
@@ -145,29 +234,38 @@ impl WithSimd for Band<'_> {
 impl Band<'_> {
     #[inline(always)]
     fn run<S: Simd, const PIXELS: usize>(self, simd: S) {
-        let Extents { w, ci, co, kh, kw, .. } = self.extents;
-        let rows = self.out.len() / (w * co);
-        let block = VECTORS * S::F32_LANES;
-        let line = (PIXELS + kw - 1).next_multiple_of(LINE);
-        let strip = (rows + kh - 1) * ci * line;
-        let strips = w.div_ceil(PIXELS);
-        let group = if kh * kw * ci * co <= CACHED_WEIGHTS { 1 } else { strips };
-        self.buffer.resize(group.min(strips) * strip, 0.0);
+        let Shared { phases, packed, step, .. } = *self.shared;
+        let e = self.shared.extents;
+        let width = step * e.w;
+        let rows = self.out.len() / (step * width * e.co);
+        let line = (PIXELS + e.cols - 1).next_multiple_of(LINE);
+        let strip = (rows + e.rows - 1) * e.ci * line;
+        let strips = e.w.div_ceil(PIXELS);
+        let weights: usize = packed.iter().map(|weights| weights.len()).sum();
+        let group = if weights <= CACHED_WEIGHTS { 1 } else { strips };
+        self.buffer.resize(group * strip, 0.0);
         for first in (0..strips).step_by(group) {
-            let count = group.min(strips - first);
-            let buffer = &mut self.buffer[..count * strip];
+            let buffer = &mut self.buffer[..group.min(strips - first) * strip];
             for (i, strip) in buffer.chunks_exact_mut(strip).enumerate() {
-                fill_strip(self.x, (self.first_row, (first + i) * PIXELS), line, self.extents, strip);
+                fill_strip(self.x, (self.first_row, (first + i) * PIXELS), line, e, strip);
             }
-            for b in 0..co.div_ceil(block) {
-                let weights = &self.weights[b * kh * kw * ci * block..][..kh * kw * ci * block];
-                let bias = &self.bias[b * block..][..block];
-                for row in 0..rows {
-                    let out = &mut self.out[row * w * co..][..w * co];
-                    for (i, strip) in buffer.chunks_exact(strip).enumerate() {
-                        let input = &strip[row * ci * line..][..kh * ci * line];
-                        let sums = accumulate::<S, PIXELS>(simd, input, weights, bias, (ci, kh, kw, line));
-                        store(simd, &sums, self.negative_slope, ((first + i) * PIXELS, b * block), (w, co), out);
+            let block = VECTORS * S::F32_LANES;
+            for (phase, packed) in phases.iter().zip(packed) {
+                let (above, before) = (e.top - phase.top, e.left - phase.left);
+                let taps = phase.kh * phase.kw * e.ci * block;
+                for (b, weights) in packed.chunks_exact(taps).enumerate() {
+                    let bias = &self.shared.bias[b * block..][..block];
+                    for row in 0..rows {
+                        let out = &mut self.out[(step * row + phase.row) * width * e.co..][..width * e.co];
+                        for (i, strip) in buffer.chunks_exact(strip).enumerate() {
+                            let input = &strip[(row + above) * e.ci * line..][..phase.kh * e.ci * line];
+                            let extents = (e.ci, phase.kh, phase.kw, line, before);
+                            let sums = accumulate::<S, PIXELS>(simd, input, weights, bias, extents);
+                            let first = (first + i) * PIXELS;
+                            let pixels = out.chunks_exact_mut(e.co).skip(step * first + phase.col).step_by(step);
+                            let pixels = pixels.take(PIXELS.min(e.w - first)).map(|pixel| &mut pixel[b * block..]);
+                            store(simd, &sums, self.shared.negative_slope, pixels);
+                        }
                     }
                 }
             }
@@ -178,16 +276,15 @@ impl Band<'_> {
 /// Copies the input of one block of pixels in all rows of a band to (row, channel, column), with a zero border.
 #[inline(always)]
 fn fill_strip(x: &[f32], (first_row, first_col): (usize, usize), line: usize, e: Extents, strip: &mut [f32]) {
-    let (top, left) = ((e.kh - 1) / 2, (e.kw - 1) / 2);
     for (i, lines) in strip.chunks_exact_mut(e.ci * line).enumerate() {
-        let y = (first_row + i).wrapping_sub(top);
+        let y = (first_row + i).wrapping_sub(e.top);
         if y >= e.h {
             lines.fill(0.0);
             continue;
         }
         let row = &x[y * e.w * e.ci..][..e.w * e.ci];
         for p in (0..line).step_by(4) {
-            let col = (first_col + p).wrapping_sub(left);
+            let col = (first_col + p).wrapping_sub(e.left);
             if col < e.w && col + 4 <= e.w && e.ci.is_multiple_of(4) {
                 transpose_four(&row[col * e.ci..][..4 * e.ci], e.ci, line, &mut lines[p..]);
             } else {
@@ -225,7 +322,7 @@ fn accumulate<S: Simd, const PIXELS: usize>(
     input: &[f32],
     weights: &[f32],
     bias: &[f32],
-    (ci, kh, kw, line): (usize, usize, usize, usize),
+    (ci, kh, kw, line, before): (usize, usize, usize, usize, usize),
 ) -> [[S::f32s; VECTORS]; PIXELS] {
     let (bias, _) = S::as_simd_f32s(bias);
     let mut sums = [[bias[0], bias[1]]; PIXELS];
@@ -235,7 +332,7 @@ fn accumulate<S: Simd, const PIXELS: usize>(
             let taps = &weights[(a * kw + b) * ci * VECTORS..][..ci * VECTORS];
             let lines = &input[a * ci * line..][..ci * line];
             for (weights, line) in taps.chunks_exact(VECTORS).zip(lines.chunks_exact(line)) {
-                for (sums, &x) in sums.iter_mut().zip(&line[b..b + PIXELS]) {
+                for (sums, &x) in sums.iter_mut().zip(&line[before + b..before + b + PIXELS]) {
                     let x = simd.splat_f32s(x);
                     for (sum, &weight) in sums.iter_mut().zip(weights) {
                         *sum = simd.mul_add_e_f32s(x, weight, *sum);
@@ -249,17 +346,15 @@ fn accumulate<S: Simd, const PIXELS: usize>(
 
 /// Applies the activation and writes the pixels and channels that exist.
 #[inline(always)]
-fn store<S: Simd, const PIXELS: usize>(
+fn store<'a, S: Simd, const PIXELS: usize>(
     simd: S,
     sums: &[[S::f32s; VECTORS]; PIXELS],
     negative_slope: f32,
-    (first_pixel, first_channel): (usize, usize),
-    (w, co): (usize, usize),
-    out: &mut [f32],
+    pixels: impl Iterator<Item = &'a mut [f32]>,
 ) {
     let (zero, slope) = (simd.splat_f32s(0.0), simd.splat_f32s(negative_slope));
-    for (pixel, sums) in out.chunks_exact_mut(co).skip(first_pixel).take(PIXELS.min(w - first_pixel)).zip(sums) {
-        for (channels, &sum) in pixel[first_channel..].chunks_mut(S::F32_LANES).zip(sums) {
+    for (pixel, sums) in pixels.zip(sums) {
+        for (channels, &sum) in pixel.chunks_mut(S::F32_LANES).zip(sums) {
             // A comparison keeps NaN, where minimum and maximum would hide it.
             let negative = simd.less_than_f32s(sum, zero);
             let value = simd.select_f32s(negative, simd.mul_f32s(sum, slope), sum);

@@ -7,18 +7,32 @@ use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
-use crate::numeric::conv;
+use crate::numeric::conv::{self, Geometry};
 use crate::{kernel, params};
 
 /// 2-D convolution, stride 1, same padding, with optional bias and fused activation.
 ///
 /// Inputs: x (N, H, W, Ci), kernel (Kh, Kw, Ci, Co), and optionally bias (Co). Output (N, H, W, Co):
 /// `y[i, j] = f(bias + sum over a, b of x[i + a - (Kh-1)/2, j + b - (Kw-1)/2] kernel[a, b])`, zeros outside.
-/// An even kernel pads at the bottom and right, as TensorFlow's `SAME` does.
+/// An even kernel pads at the bottom and right, as TensorFlow's `SAME` does. With `doubled`, x is first upsampled by two with
+/// nearest neighbours (and the output is (N, 2H, 2W, Co)), without that map ever being made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Conv2d {
     /// Applied to the result.
     pub activation: Activation,
+    /// Whether the input is doubled first, as by [`super::UpsampleNearest`].
+    pub doubled: bool,
+}
+
+impl Conv2d {
+    /// Output pixels per input pixel along an axis.
+    fn step(self) -> usize {
+        if self.doubled { 2 } else { 1 }
+    }
+
+    fn geometry(self, shapes: &Shapes) -> Geometry {
+        Geometry { x: shapes.inputs[0].padded4(), kernel: shapes.inputs[1].padded4(), doubled: self.doubled }
+    }
 }
 
 pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[&PLAIN, &TILED, &TILED4], cases };
@@ -40,6 +54,7 @@ params! {
         kernel_height: u32,
         kernel_width: u32,
         has_bias: u32,
+        doubled: u32,
         slope: f32,
     }
 }
@@ -53,6 +68,7 @@ params! {
         kernel_height: u32,
         kernel_width: u32,
         has_bias: u32,
+        doubled: u32,
         slope: f32,
     }
 }
@@ -70,7 +86,9 @@ impl Operator for Conv2d {
         };
         let [n, h, w, ci] = case::nhwc(self.name(), x)?;
         match kernel.nhwc() {
-            Some([_, _, kernel_ci, co]) if kernel_ci == ci => Ok(vec![Shape::from([n, h, w, co])]),
+            Some([_, _, kernel_ci, co]) if kernel_ci == ci => {
+                Ok(vec![Shape::from([n, self.step() * h, self.step() * w, co])])
+            }
             _ => Err(Error::shape(self.name(), format!("kernel {kernel} for input {x}"), "kernel Kh x Kw x Ci x Co")),
         }
     }
@@ -80,7 +98,8 @@ impl Operator for Conv2d {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [n, height, width, channels_in] = shapes.inputs[0].padded4();
+        let [n, height, width, _] = shapes.outputs[0].padded4();
+        let channels_in = shapes.inputs[0].channels();
         let [kernel_height, kernel_width, _, channels_out] = shapes.inputs[1].padded4().map(extent);
         let co = shapes.inputs[1].channels();
         let pixels = n * height * width;
@@ -89,7 +108,8 @@ impl Operator for Conv2d {
         let bias = Binding::Input(if has_bias { 2 } else { 1 });
         let bindings = vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)];
         let [height, width, channels_in] = [height, width, channels_in].map(extent);
-        let (has_bias, slope) = (u32::from(has_bias), self.activation.negative_slope());
+        let (has_bias, doubled, slope) =
+            (u32::from(has_bias), u32::from(self.doubled), self.activation.negative_slope());
         if caps.plain_kernels || co < TILED_FROM {
             let count = pixels * co;
             let params = PlainParams {
@@ -101,6 +121,7 @@ impl Operator for Conv2d {
                 kernel_height,
                 kernel_width,
                 has_bias,
+                doubled,
                 slope,
             };
             return Ok(vec![Launch::new(&PLAIN, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))]);
@@ -114,6 +135,7 @@ impl Operator for Conv2d {
             kernel_height,
             kernel_width,
             has_bias,
+            doubled,
             slope,
         };
         let kernel = if channels_in % 4 == 0 && channels_out % 4 == 0 { &TILED4 } else { &TILED };
@@ -121,27 +143,27 @@ impl Operator for Conv2d {
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
-        let (Some(x), Some(k)) = (shapes.inputs[0].nhwc(), shapes.inputs[1].nhwc()) else { return };
-        let bias = inputs.get(2).copied();
-        conv::convolve(x, k, inputs[0], inputs[1], bias, self.activation.negative_slope(), outputs[0], scratch);
+        let (bias, slope) = (inputs.get(2).copied(), self.activation.negative_slope());
+        conv::convolve(self.geometry(shapes), inputs[0], inputs[1], bias, slope, outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv::scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4())
+        conv::scratch(self.geometry(shapes))
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         let ([n, h, w, ci], [kh, kw, _, co]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
-        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
-        let mut out = Vec::with_capacity(n * h * w * co);
+        let (top, left, step) = ((kh - 1) / 2, (kw - 1) / 2, self.step());
+        let mut out = Vec::with_capacity(shapes.outputs[0].elements());
         for b in 0..n {
-            for i in 0..h {
-                for j in 0..w {
+            for i in 0..step * h {
+                for j in 0..step * w {
                     for o in 0..co {
                         let mut sum = inputs.get(2).map_or(0.0, |bias| bias[o]);
                         for a in 0..kh {
                             for c in 0..kw {
                                 let (y, x) = ((i + a).wrapping_sub(top), (j + c).wrapping_sub(left));
+                                let (y, x) = (y / step, x / step);
                                 if y < h && x < w {
                                     for q in 0..ci {
                                         sum += inputs[0][((b * h + y) * w + x) * ci + q]
@@ -173,9 +195,13 @@ fn cases() -> Vec<Case> {
         case([1, 16, 64, 12], [3, 3, 12, 64], true, LEAKY),
         case([2, 17, 31, 33], [3, 3, 33, 31], false, LEAKY),
         case([1, 7, 65, 64], [2, 2, 64, 32], true, Activation::Identity),
+        doubled([1, 1, 1, 1], [2, 2, 1, 1], false),
+        doubled([2, 3, 5, 3], [3, 3, 3, 5], true),
+        doubled([1, 7, 13, 8], [2, 2, 8, 12], true),
+        doubled([2, 9, 25, 16], [2, 2, 16, 33], false),
         case([1, 384, 384, 64], [3, 3, 64, 64], true, LEAKY).published_size(),
         case([1, 384, 384, 128], [3, 3, 128, 64], true, LEAKY).published_size(),
-        case([1, 384, 384, 128], [2, 2, 128, 64], true, Activation::Identity).published_size(),
+        doubled([1, 192, 192, 128], [2, 2, 128, 64], true).published_size(),
         case([1, 192, 192, 128], [3, 3, 128, 128], true, LEAKY).published_size(),
         case([1, 96, 96, 256], [3, 3, 256, 256], true, LEAKY).published_size(),
         case([1, 48, 48, 512], [3, 3, 512, 512], true, LEAKY).published_size(),
@@ -185,7 +211,14 @@ fn cases() -> Vec<Case> {
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
 
 fn case(x: [usize; 4], kernel: [usize; 4], bias: bool, activation: Activation) -> Case {
-    let operator = Conv2d { activation };
+    with_bias(Conv2d { activation, doubled: false }, x, kernel, bias)
+}
+
+fn doubled(x: [usize; 4], kernel: [usize; 4], bias: bool) -> Case {
+    with_bias(Conv2d { activation: Activation::Identity, doubled: true }, x, kernel, bias)
+}
+
+fn with_bias(operator: Conv2d, x: [usize; 4], kernel: [usize; 4], bias: bool) -> Case {
     let (x, kernel, co) = (Shape::from(x), Shape::from(kernel), kernel[3]);
     let case =
         if bias { Case::new(operator, [x, kernel, Shape::from([co])]) } else { Case::new(operator, [x, kernel]) };

@@ -1,76 +1,155 @@
 //! Rewrites of a graph into an equal one with fewer steps.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::error::Result;
-use crate::graph::{Graph, Node, Source, TensorId};
-use crate::ops::{Activation, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu};
+use crate::graph::{Graph, Node, Operator, Source, TensorId};
+use crate::ops::{Activation, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu, UpsampleNearest};
 
-/// Turns `convolution, batch norm[, leaky relu]` into one convolution with folded weights and a fused activation, wherever
-/// nothing else reads what lies between and the normalisation depends on weights alone.
+/// Fuses what surrounds the convolutions into them.
+///
+/// - `upsample_nearest, convolution` becomes a convolution of the doubled input, which never makes the large map.
+/// - `convolution, batch norm[, leaky relu]` becomes one convolution with folded weights and a fused activation.
+///
+/// Only where nothing else reads what lies between, and where the normalisation depends on weights alone.
 ///
 /// # Errors
-/// Shapes that do not fit, which would be a defect of the rule.
-pub fn fold_batch_norms(graph: &Graph) -> Result<Graph> {
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.tensors().len()];
-    for (index, node) in graph.nodes().iter().enumerate() {
-        for input in &node.inputs {
-            readers[input.index()].push(index);
-        }
-    }
-    let is_output = |tensor: TensorId| graph.outputs().iter().any(|(_, t)| *t == tensor);
-    let only_reader = |node: &Node| match readers[node.outputs[0].index()].as_slice() {
-        [reader] if !is_output(node.outputs[0]) => Some(&graph.nodes()[*reader]),
-        _ => None,
-    };
-    let is_parameter = |t: &TensorId| graph.tensors()[t.index()].source == Source::Parameter;
-
-    let mut fused = Graph::new();
-    let mut map: HashMap<TensorId, TensorId> = HashMap::new();
-    for (id, tensor) in graph.ids().zip(graph.tensors()) {
-        match tensor.source {
-            Source::Input => map.insert(id, fused.input(&tensor.name, tensor.shape.clone())),
-            Source::Parameter => map.insert(id, fused.parameter(&tensor.name, tensor.shape.clone())),
-            Source::Node(_) => None,
-        };
-    }
+/// Shapes that do not fit, which would be a defect of a rule.
+pub fn fuse_convolutions(graph: &Graph) -> Result<Graph> {
+    let readers = Readers::of(graph);
+    let mut copy = Copy::of(graph);
     for node in graph.nodes() {
-        if node.outputs.iter().any(|t| map.contains_key(t)) {
-            continue; // Absorbed by an earlier convolution.
+        copy.graph.set_scope(node.name.rsplit_once('/').map_or("", |(scope, _)| scope));
+        if copy.has(node) || (is::<UpsampleNearest>(node) && readers.only(node).is_some_and(is_plain_convolution)) {
+            continue; // Absorbed by a convolution before, or by the one that comes.
         }
-        fused.set_scope(node.name.rsplit_once('/').map_or("", |(scope, _)| scope));
-        let new = |ids: &[TensorId]| ids.iter().map(|t| map[t]).collect::<Vec<_>>();
-        let plain_convolution = node
-            .operator
-            .as_any()
-            .downcast_ref::<Conv2d>()
-            .is_some_and(|c| c.activation == Activation::Identity && node.inputs[1..].iter().all(is_parameter));
-        let norm = only_reader(node).filter(|n| {
-            n.operator.as_any().is::<BatchNorm>()
-                && n.inputs[0] == node.outputs[0]
-                && n.inputs[1..].iter().all(is_parameter)
-        });
-        let (Some(norm), true) = (norm, plain_convolution) else {
-            let outputs = fused.apply_shared(node.operator.clone(), &new(&node.inputs))?;
-            map.extend(node.outputs.iter().copied().zip(outputs));
+        if !is_plain_convolution(node) {
+            copy.apply(node)?;
             continue;
+        }
+        let (x, doubled) = match graph.tensors()[node.inputs[0].index()].source {
+            Source::Node(before) if !copy.has(&graph.nodes()[before]) => (graph.nodes()[before].inputs[0], true),
+            _ => (node.inputs[0], false),
         };
-        let epsilon = norm.operator.as_any().downcast_ref::<BatchNorm>().map_or(0.0, |n| n.epsilon);
-        let weights: Vec<TensorId> = [&node.inputs[1..2], &norm.inputs[1..], &node.inputs[2..]].concat();
-        let folded = fused.apply_shared(std::sync::Arc::new(FoldBatchNorm { epsilon }), &new(&weights))?;
-        let relu = only_reader(norm).filter(|n| n.operator.as_any().is::<LeakyRelu>());
-        let activation = relu
-            .and_then(|n| n.operator.as_any().downcast_ref::<LeakyRelu>())
-            .map_or(Activation::Identity, |r| Activation::LeakyRelu { slope: r.slope });
-        let output = fused.apply(Conv2d { activation }, &[map[&node.inputs[0]], folded[0], folded[1]])?;
-        map.insert(node.outputs[0], output);
-        map.insert(norm.outputs[0], output);
-        if let Some(relu) = relu {
-            map.insert(relu.outputs[0], output);
+        let norm = readers.only(node).filter(|norm| is_constant_norm(graph, norm, node));
+        let relu = norm.and_then(|norm| readers.only(norm)).and_then(as_operator::<LeakyRelu>);
+        let weights = match norm.and_then(as_operator::<BatchNorm>) {
+            Some((norm, operator)) if node.inputs[1..].iter().all(|t| is_parameter(graph, *t)) => {
+                let sources = [&node.inputs[1..2], &norm.inputs[1..], &node.inputs[2..]].concat();
+                let fold = FoldBatchNorm { epsilon: operator.epsilon };
+                Some(copy.graph.apply_shared(Arc::new(fold), &copy.map(&sources))?)
+            }
+            _ => None,
+        };
+        let (weights, absorbed, activation) = match (weights, relu) {
+            (None, _) => (copy.map(&node.inputs[1..]), vec![node], Activation::Identity),
+            (Some(weights), None) => {
+                (weights, [Some(node), norm].into_iter().flatten().collect(), Activation::Identity)
+            }
+            (Some(weights), Some((relu, operator))) => {
+                let activation = Activation::LeakyRelu { slope: operator.slope };
+                (weights, [Some(node), norm, Some(relu)].into_iter().flatten().collect(), activation)
+            }
+        };
+        let inputs = [copy.map(&[x]), weights].concat();
+        let output = copy.graph.apply(Conv2d { activation, doubled }, &inputs)?;
+        for node in absorbed {
+            copy.tensors.insert(node.outputs[0], output);
         }
     }
     for (name, tensor) in graph.outputs() {
-        fused.output(name, map[tensor]);
+        let output = copy.map(&[*tensor])[0];
+        copy.graph.output(name, output);
     }
-    Ok(fused)
+    Ok(copy.graph)
+}
+
+fn as_operator<T: Operator>(node: &Node) -> Option<(&Node, &T)> {
+    node.operator.as_any().downcast_ref().map(|operator| (node, operator))
+}
+
+fn is<T: Operator>(node: &Node) -> bool {
+    node.operator.as_any().is::<T>()
+}
+
+fn is_plain_convolution(node: &Node) -> bool {
+    as_operator::<Conv2d>(node).is_some_and(|(_, c)| c.activation == Activation::Identity && !c.doubled)
+}
+
+fn is_parameter(graph: &Graph, tensor: TensorId) -> bool {
+    graph.tensors()[tensor.index()].source == Source::Parameter
+}
+
+/// Whether a node normalises the output of `before` by weights alone.
+fn is_constant_norm(graph: &Graph, node: &Node, before: &Node) -> bool {
+    is::<BatchNorm>(node)
+        && node.inputs[0] == before.outputs[0]
+        && node.inputs[1..].iter().all(|t| is_parameter(graph, *t))
+}
+
+/// Which nodes read each tensor.
+struct Readers<'a> {
+    graph: &'a Graph,
+    of_tensor: Vec<Vec<usize>>,
+}
+
+impl<'a> Readers<'a> {
+    fn of(graph: &'a Graph) -> Self {
+        let mut of_tensor = vec![Vec::new(); graph.tensors().len()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            for input in &node.inputs {
+                of_tensor[input.index()].push(index);
+            }
+        }
+        Self { graph, of_tensor }
+    }
+
+    /// The one node that reads a node's output, once, if no other does and it is no result of the graph.
+    fn only(&self, node: &Node) -> Option<&'a Node> {
+        let output = node.outputs[0];
+        match self.of_tensor[output.index()].as_slice() {
+            [reader] if !self.graph.outputs().iter().any(|(_, t)| *t == output) => Some(&self.graph.nodes()[*reader]),
+            _ => None,
+        }
+    }
+}
+
+/// A graph that is being rewritten, and which of its tensors stand for the old ones.
+struct Copy {
+    graph: Graph,
+    tensors: HashMap<TensorId, TensorId>,
+}
+
+impl Copy {
+    /// With the inputs and parameters.
+    fn of(graph: &Graph) -> Self {
+        let mut copy = Self { graph: Graph::new(), tensors: HashMap::new() };
+        for (id, tensor) in graph.ids().zip(graph.tensors()) {
+            let new = match tensor.source {
+                Source::Input => copy.graph.input(&tensor.name, tensor.shape.clone()),
+                Source::Parameter => copy.graph.parameter(&tensor.name, tensor.shape.clone()),
+                Source::Node(_) => continue,
+            };
+            copy.tensors.insert(id, new);
+        }
+        copy
+    }
+
+    /// Whether a node's outputs have been made.
+    fn has(&self, node: &Node) -> bool {
+        node.outputs.iter().any(|t| self.tensors.contains_key(t))
+    }
+
+    /// The new tensors for old ones that have been made.
+    fn map(&self, old: &[TensorId]) -> Vec<TensorId> {
+        old.iter().map(|t| self.tensors[t]).collect()
+    }
+
+    /// Copies a node.
+    fn apply(&mut self, node: &Node) -> Result<()> {
+        let outputs = self.graph.apply_shared(node.operator.clone(), &self.map(&node.inputs))?;
+        self.tensors.extend(node.outputs.iter().copied().zip(outputs));
+        Ok(())
+    }
 }

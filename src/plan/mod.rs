@@ -67,7 +67,7 @@ impl Plan {
     /// # Errors
     /// Fused nodes whose shapes do not fit, which would be a defect of the fusion rules.
     pub fn new(graph: &Graph, target: &Target) -> Result<Self> {
-        let graph = fusion::fold_batch_norms(graph)?;
+        let graph = fusion::fuse_convolutions(graph)?;
         let constant = constants(&graph);
         let mut placements = vec![Placement::Slot(usize::MAX); graph.tensors().len()];
         let (mut parameter_floats, mut prepared_floats) = (0, 0);
