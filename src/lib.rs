@@ -3,6 +3,7 @@
 //! What is where, from the top down; a module uses only those below it:
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
+//! - [`dataset`]: generated scenes.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
 //! - [`model`]: the network, its configuration and its weights.
@@ -18,6 +19,7 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod cpu;
+pub mod dataset;
 pub mod device;
 pub mod error;
 pub mod evaluate;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, forward, import, info, predict};
+use glavitu::cli::{completions, dataset, forward, import, info, predict};
 use tracing_subscriber::EnvFilter;
 
 /// Maps glaciers from satellite scenes with the GlaViTU network, on any GPU or on the CPU.
@@ -26,6 +26,7 @@ enum Command {
     Import(import::ImportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
+    Dataset(dataset::DatasetArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),
     };
     match result {

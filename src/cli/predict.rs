@@ -267,7 +267,11 @@ fn check_smoothing(size: usize) -> Result<(), Error> {
     if size % 2 == 1 && size <= 101 {
         return Ok(());
     }
-    Err(Error::bad_argument(format!("--smoothing {size}"), "an odd number of pixels up to 101", "give 3, say, or leave it out"))
+    Err(Error::bad_argument(
+        format!("--smoothing {size}"),
+        "an odd number of pixels up to 101",
+        "give 3, say, or leave it out",
+    ))
 }
 
 fn parse_crs(text: &str) -> Result<Crs, Error> {
@@ -293,7 +297,8 @@ fn check_writable(folder: &Path) -> Result<(), Error> {
 /// A bar on a terminal; nothing where standard error is piped.
 fn progress_bar(tiles: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(tiles as u64), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} tiles  {elapsed_precise}, {eta_precise} left") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} tiles  {elapsed_precise}, {eta_precise} left")
+    {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(200));

@@ -58,7 +58,8 @@ impl<'a> Products<'a> {
         if smoothing > 1 {
             classes = median(&classes, grid.height, grid.width, smoothing)?;
         }
-        for ((class, p), _) in classes.iter_mut().zip(&mut probability).zip(scene.valid()).filter(|(_, valid)| !**valid) {
+        for ((class, p), _) in classes.iter_mut().zip(&mut probability).zip(scene.valid()).filter(|(_, valid)| !**valid)
+        {
             *class = NODATA;
             *p = f32::NAN;
         }
