@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use geotiff_reader::GeoTiffFile;
 use glavitu::infer::postprocess::{classify, confidence, confidences, median};
+use tiff_reader::TiffFile;
 
 const HEIGHT: usize = 205;
 const WIDTH: usize = 215;
 
-fn open(name: &str) -> Option<GeoTiffFile> {
+fn open(name: &str) -> Option<TiffFile> {
     let shared = std::env::var_os("GLAVITU_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = shared.join("fixtures/scene_athabasca").join(name);
@@ -19,17 +19,17 @@ fn open(name: &str) -> Option<GeoTiffFile> {
         println!("skipped: no file {}", path.display());
         return None;
     }
-    Some(GeoTiffFile::open(path).expect("the reference raster"))
+    Some(TiffFile::open(path).expect("the reference raster"))
 }
 
 fn floats(name: &str) -> Option<Vec<f64>> {
-    let values: Vec<f64> = open(name)?.read_raster().expect("its pixels").iter().copied().collect();
+    let values: Vec<f64> = open(name)?.read_image(0).expect("its pixels").iter().copied().collect();
     assert_eq!(values.len(), HEIGHT * WIDTH, "{name}");
     Some(values)
 }
 
 fn bytes(name: &str) -> Option<Vec<u8>> {
-    Some(open(name)?.read_raster().expect("its pixels").iter().copied().collect())
+    Some(open(name)?.read_image(0).expect("its pixels").iter().copied().collect())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is tried")]
