@@ -21,11 +21,11 @@ const CELL: f64 = 2.0 * PIXEL;
 /// Size of the largest mountains of the first relief in metres.
 const MOUNTAIN: f64 = 5200.0;
 /// Time steps of the erosion; the valleys are settled long before.
-const STEPS: usize = 60;
+const STEPS: usize = 30;
 /// Uplift in metres per step.
-const UPLIFT: f64 = 24.0;
+const UPLIFT: f64 = 48.0;
 /// K times the length of a step, for areas in m2 and slopes in metres per metre.
-const ERODIBILITY: f64 = 0.055;
+const ERODIBILITY: f64 = 0.11;
 /// The steepest slope that rock of middling hardness stands at (40 degrees).
 const STEEPEST: f64 = 0.84;
 /// Steeper ground holds no ice (36 degrees).
