@@ -5,6 +5,7 @@
 //! - [`cli`]: the subcommands of the program `glavitu`.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
+//! - [`dataset`]: generated scenes.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
 //! - [`device`]: which executor to use.
@@ -18,6 +19,7 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod cpu;
+pub mod dataset;
 pub mod device;
 pub mod error;
 pub mod evaluate;

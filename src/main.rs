@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, devices, forward, import, info, predict};
+use glavitu::cli::{completions, dataset, devices, forward, import, info, predict};
 use tracing_subscriber::EnvFilter;
 
 /// Maps glaciers from satellite scenes with the GlaViTU network, on any GPU or on the CPU.
@@ -27,6 +27,7 @@ enum Command {
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
     Devices(devices::DevicesArgs),
+    Dataset(dataset::DatasetArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),
     };
     match result {

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glavitu::raster::{
-    Crs, Grid, Metadata, RasterFile, Transformer, Window, check_same_grid, slope_degrees, write_bytes, write_floats,
+    Crs, Grid, Metadata, RasterFile, Transformer, Window, check_same_grid, slope_degrees, write_bands, write_bytes,
+    write_floats,
 };
 use glavitu::{Error, Result};
 
@@ -309,4 +310,29 @@ fn every_registered_system_has_a_name_and_a_text() {
     }
     println!("{transformed} of {known} systems can be transformed");
     assert!(known > 5000 && transformed * 100 > known * 95, "{transformed} of {known}");
+}
+
+#[test]
+fn several_bands_keep_their_order_and_names() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // One strip, and tiles that reach over the edge.
+    for (width, height) in [(7, 5), (300, 270)] {
+        let transform = [30.0, 0.0, 4e5, 0.0, -30.0, 5e6];
+        let grid = Grid { width, height, transform, crs: Some(Crs::from_epsg(32632)?) };
+        let values = |band: usize| -> Vec<f32> { (0..grid.len()).map(|i| (i * 7 + band) as f32 / 3.0).collect() };
+        let bands = [values(0), values(1), values(2)];
+        let named: Vec<(&str, &[f32])> =
+            ["blue", "NIR <1>", ""].into_iter().zip(bands.iter().map(Vec::as_slice)).collect();
+        let path = folder.path().join("bands.tif");
+        write_bands(&path, &grid, &named, &[("SEED".into(), "1".into())])?;
+        let file = RasterFile::open(&path)?;
+        assert!(file.grid().transform == transform && file.bands().len() == 3);
+        for (index, (name, values)) in named.iter().enumerate() {
+            assert_eq!(read_all(&file, index)?, *values);
+            assert_eq!(file.bands()[index].description.as_deref().unwrap_or_default(), *name);
+        }
+        assert!(write_bands(&path, &grid, &[], &[]).is_err());
+        assert!(write_bands(&path, &grid, &[("short", &bands[0][1..])], &[]).is_err());
+    }
+    Ok(())
 }

@@ -102,6 +102,12 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Input that does not fit, a device that fails, a folder that cannot be written, or Ctrl-C; nothing is written then.
 pub fn run(args: &PredictArgs) -> Result<()> {
     let start = Instant::now();
+    // From the beginning, so that Ctrl-C always ends with the same message and code; a second one ends the program at once.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
     // Everything that can be refused is refused before the long part begins.
     check_smoothing(args.smoothing)?;
     check_writable(&args.output)?;
@@ -126,17 +132,12 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let mut executor = device::executor(&args.device, &inference_graph(config, args.batch)?)?;
     executor.load(&weights)?;
     let loaded = start.elapsed();
-    // A second Ctrl-C ends the program at once.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    });
+    stop_if_interrupted()?;
     let tiles = Tiling::new(grid.height, grid.width, config.tile)?.len();
     let bar = progress_bar(tiles);
     let mut progress = |done: usize| {
         bar.set_position(done as u64);
-        if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
+        stop_if_interrupted()
     };
     let probability =
         predict(executor.as_mut(), config, weights.normalisation(), args.batch, &location, &scene, &mut progress)?;
@@ -194,12 +195,14 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     });
     let text = format!("{report:#}\n");
     staged.stage_bytes(args.output.join("run.json"), text.as_bytes())?;
-    if INTERRUPTED.load(Ordering::SeqCst) {
-        return Err(Error::Interrupted.into());
-    }
+    stop_if_interrupted()?;
     staged.publish()?;
     announce(args, &products, &report, start.elapsed());
     Ok(())
+}
+
+fn stop_if_interrupted() -> Result<(), Error> {
+    if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// Says what was found: to people on standard error, to programs as JSON on standard output.

@@ -16,7 +16,7 @@ use crate::raster::polygons::{Polygon, Regions};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
 use crate::raster::{Metadata, Transformer, write_bytes, write_floats};
 
-/// Pixels of lower confidence are shaded in the quicklook.
+/// Pixels of lower confidence are hatched in the quicklook.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
 
 /// The glaciers of a scene.
@@ -104,7 +104,8 @@ impl<'a> Products<'a> {
             "outlines": self.glaciers.len(),
             "mean_confidence": share(sum),
             "share_below_confidence_threshold": low_share,
-            "confidence_threshold": CONFIDENCE_THRESHOLD,
+            // Through text, as 0.95 is not 0.949999988 to a reader.
+            "confidence_threshold": CONFIDENCE_THRESHOLD.to_string().parse::<f64>().unwrap_or(f64::from(CONFIDENCE_THRESHOLD)),
         })
     }
 

@@ -215,7 +215,11 @@ impl Reader<'_> {
                 } else {
                     format!("one file with {expected} bands or {expected} files with one band each{order}")
                 };
-                let found = format!("{bands} band(s) in one of {} file(s) for {option}", paths.len());
+                let s = if bands == 1 { "" } else { "s" };
+                let found = match paths.len() {
+                    1 => format!("{bands} band{s} for {option}"),
+                    files => format!("{bands} band{s} in one of {files} files for {option}"),
+                };
                 return Err(Error::bad_file(
                     path,
                     found,

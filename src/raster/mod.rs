@@ -21,4 +21,4 @@ pub use gaps::fill_gaps;
 pub use grid::{Grid, Window, check_same_grid};
 pub use read::{Band, RasterFile, SampleType};
 pub use terrain::slope_degrees;
-pub use write::{Metadata, write_bytes, write_floats};
+pub use write::{Metadata, write_bands, write_bytes, write_floats};

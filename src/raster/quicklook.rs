@@ -20,7 +20,10 @@ const SMALLEST: usize = 512;
 const LINE: Rgb<u8> = Rgb([255, 225, 0]);
 const CASING: Rgb<u8> = Rgb([20, 16, 28]);
 const DOUBT: Rgb<u8> = Rgb([255, 0, 140]);
-const DOUBT_OPACITY: f32 = 0.4;
+/// How strongly low confidence colours the ground: on thin diagonal lines, and between them, where the ground's own colours must be seen.
+const DOUBT_OPACITY: [f32; 2] = [0.55, 0.06];
+/// From one line of the hatch to the next along a row, and how much of that is line, in pixels of the picture.
+const HATCH: (u32, u32) = (9, 2);
 const PAPER: Rgb<u8> = Rgb([24, 26, 30]);
 const INK: Rgb<u8> = Rgb([232, 232, 228]);
 const GAP: [Rgb<u8>; 2] = [Rgb([52, 52, 54]), Rgb([92, 92, 94])];
@@ -65,7 +68,7 @@ pub struct Caption<'a> {
 }
 
 impl Quicklook {
-    /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are tinted.
+    /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are hatched.
     ///
     /// # Errors
     /// The scene has no pixels.
@@ -139,7 +142,7 @@ impl Quicklook {
         for (x, y, pixel) in scene.enumerate_pixels_mut() {
             let cell = &self.cells[y as usize / up * wide + x as usize / up];
             *pixel = match cell.colour(&stretch) {
-                Some(colour) => mix(colour, DOUBT, DOUBT_OPACITY * cell.doubt()),
+                Some(colour) => doubtful(colour, (x, y), cell.doubt()),
                 None => GAP[(x / 8 + y / 8) as usize % 2],
             };
         }
@@ -327,7 +330,7 @@ impl Item {
                     Symbol::Outline if off < HALF_LINE || dy + HALF_LINE == middle => LINE,
                     Symbol::Outline if off < HALF_CASING || dy + HALF_CASING == middle => CASING,
                     Symbol::Outline => Rgb([150, 160, 160]),
-                    Symbol::Doubt => mix(Rgb([150, 160, 160]), DOUBT, DOUBT_OPACITY),
+                    Symbol::Doubt => doubtful(Rgb([150, 160, 160]), (dx, dy), 1.0),
                     Symbol::Gap => GAP[(dx / 4 + dy / 4) as usize % 2],
                     Symbol::Bar(_) if off <= 1 || dx < 2 || dx + 2 >= length => INK,
                     Symbol::Bar(_) => PAPER,
@@ -338,6 +341,12 @@ impl Item {
             }
         }
     }
+}
+
+/// The colour of a pixel of the picture where a part of the ground has low confidence. Lines run on from cell to cell.
+fn doubtful(under: Rgb<u8>, (x, y): (u32, u32), part: f32) -> Rgb<u8> {
+    let on_line = (x + y) % HATCH.0 < HATCH.1;
+    mix(under, DOUBT, part * if on_line { DOUBT_OPACITY[0] } else { DOUBT_OPACITY[1] })
 }
 
 fn mix(under: Rgb<u8>, over: Rgb<u8>, opacity: f32) -> Rgb<u8> {
@@ -395,7 +404,9 @@ mod tests {
         assert_eq!(*picture.get_pixel(63, 100), LINE);
         assert_eq!(*picture.get_pixel(65, 100), CASING);
         assert_eq!(picture.get_pixel(100, 20).0[1], 163);
-        assert!(picture.get_pixel(250, 250).0[1] < 110);
+        // A line of the hatch over magenta's missing green, and the ground between lines.
+        assert!(picture.get_pixel(225, 225).0[1] < 110);
+        assert!(picture.get_pixel(228, 225).0[1] > 140);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! GeoTIFF out: one band on the grid of an input, with the input's georeference.
+//! GeoTIFF out: bands on the grid of an input, with the input's georeference.
 
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
 use rayon::prelude::*;
-use tiff_core::{ByteOrder, Compression, Predictor, Tag, TagValue};
+use tiff_core::{ByteOrder, Compression, ExtraSample, PlanarConfiguration, Predictor, Tag, TagValue};
 use tiff_writer::compress::{BlockEncodingOptions, compress_block};
 use tiff_writer::{Error as TiffWriteError, ImageBuilder, TiffWriteSample, TiffWriter, WriteOptions};
 
@@ -45,7 +45,7 @@ pub fn write_bytes(path: impl AsRef<Path>, grid: &Grid, values: &[u8], nodata: u
     // Differences help where bytes vary gradually. A few classes compress better as they are.
     let gradual = seen.iter().filter(|seen| **seen).count() > 16;
     let predictor = if gradual { Predictor::Horizontal } else { Predictor::None };
-    write(path.as_ref(), grid, values, nodata, &nodata.to_string(), predictor, metadata)
+    write(path.as_ref(), grid, &[values], (nodata, &nodata.to_string()), predictor, &items(metadata))
 }
 
 /// Writes floats (confidences) as a one-band GeoTIFF with NaN as nodata; otherwise as [`write_bytes`].
@@ -53,22 +53,41 @@ pub fn write_bytes(path: impl AsRef<Path>, grid: &Grid, values: &[u8], nodata: u
 /// # Errors
 /// As [`write_bytes`].
 pub fn write_floats(path: impl AsRef<Path>, grid: &Grid, values: &[f32], metadata: &Metadata) -> Result<()> {
-    write(path.as_ref(), grid, values, f32::NAN, "nan", Predictor::FloatingPoint, metadata)
+    write(path.as_ref(), grid, &[values], (f32::NAN, "nan"), Predictor::FloatingPoint, &items(metadata))
 }
 
+/// Writes several bands of floats, each with its name, one plane after the other; otherwise as [`write_floats`].
+///
+/// # Errors
+/// As [`write_bytes`]; also if there are no bands or more than 65535.
+pub fn write_bands(
+    path: impl AsRef<Path>,
+    grid: &Grid,
+    bands: &[(&str, &[f32])],
+    metadata: &[(String, String)],
+) -> Result<()> {
+    let mut items = file_items(metadata);
+    items.extend(bands.iter().enumerate().map(|(band, (name, _))| description(band, name)));
+    let values: Vec<&[f32]> = bands.iter().map(|(_, values)| *values).collect();
+    write(path.as_ref(), grid, &values, (f32::NAN, "nan"), Predictor::FloatingPoint, &items)
+}
+
+/// `(fill, nodata)` is the value without data, as a sample and as text.
 fn write<T: TiffWriteSample + Sync>(
     path: &Path,
     grid: &Grid,
-    values: &[T],
-    fill: T,
-    nodata: &str,
+    bands: &[&[T]],
+    (fill, nodata): (T, &str),
     predictor: Predictor,
-    metadata: &Metadata,
+    items: &[Item],
 ) -> Result<()> {
-    if values.len() != grid.len() {
+    if let Some(wrong) = bands.iter().find(|values| values.len() != grid.len()) {
         let expected = format!("{} x {} pixels", grid.width, grid.height);
-        return Err(Error::shape("write a raster", format!("{} values", values.len()), expected));
+        return Err(Error::shape("write a raster", format!("{} values", wrong.len()), expected));
     }
+    let Some(samples) = u16::try_from(bands.len()).ok().filter(|samples| *samples > 0) else {
+        return Err(Error::shape("write a raster", format!("{} bands", bands.len()), "1 to 65535 bands"));
+    };
     let size = |length: usize| u32::try_from(length).ok().filter(|length| *length > 0);
     let (Some(width), Some(height)) = (size(grid.width), size(grid.height)) else {
         return Err(Error::bad_argument(
@@ -86,12 +105,18 @@ fn write<T: TiffWriteSample + Sync>(
     } else {
         image.strips(height)
     };
+    if samples > 1 {
+        // One plane per band: a reader of one band touches no other.
+        image = image
+            .samples_per_pixel(samples)
+            .planar_configuration(PlanarConfiguration::Planar)
+            .extra_samples(vec![ExtraSample::Unspecified; usize::from(samples) - 1]);
+    }
     for tag in georeference_tags(grid) {
         image = image.tag(tag);
     }
-    let document = metadata_document(metadata);
-    if let Some(document) = document {
-        image = image.tag(Tag::new(42112, TagValue::Ascii(document)));
+    if !items.is_empty() {
+        image = image.tag(Tag::new(42112, TagValue::Ascii(gdal_metadata::format(items))));
     }
     image = image.tag(Tag::new(42113, TagValue::Ascii(nodata.to_string())));
 
@@ -104,19 +129,15 @@ fn write<T: TiffWriteSample + Sync>(
     let handle = writer.add_image(image).map_err(fail)?;
     let (block_width, block_height) = if tiled { (TILE, TILE) } else { (grid.width, grid.height) };
     let across = grid.width.div_ceil(block_width);
-    let count = across * grid.height.div_ceil(block_height);
+    let per_band = across * grid.height.div_ceil(block_height);
+    let count = per_band * bands.len();
     for start in (0..count).step_by(BATCH) {
         let batch: Vec<_> = (start..(start + BATCH).min(count))
             .into_par_iter()
             .map(|index| {
-                let block = cut(
-                    values,
-                    grid,
-                    (index % across) * block_width,
-                    (index / across) * block_height,
-                    (block_width, block_height),
-                    fill,
-                );
+                let (band, place) = (index / per_band, index % per_band);
+                let (left, top) = ((place % across) * block_width, (place / across) * block_height);
+                let block = cut(bands[band], grid, left, top, (block_width, block_height), fill);
                 let options = BlockEncodingOptions {
                     byte_order: ByteOrder::LittleEndian,
                     compression: Compression::Deflate,
@@ -194,19 +215,18 @@ fn keys_of(crs: &Crs) -> GeoKeys {
     }
 }
 
-fn metadata_document(metadata: &Metadata) -> Option<String> {
-    let mut items: Vec<Item> = metadata
-        .items
-        .iter()
-        .map(|(name, value)| Item { name: name.clone(), value: value.clone(), ..Item::default() })
-        .collect();
-    if let Some(description) = &metadata.description {
-        items.push(Item {
-            name: "DESCRIPTION".into(),
-            sample: Some(0),
-            role: "description".into(),
-            value: description.clone(),
-        });
-    }
-    if items.is_empty() { None } else { Some(gdal_metadata::format(&items)) }
+/// The items of a raster with one band.
+fn items(metadata: &Metadata) -> Vec<Item> {
+    let mut items = file_items(&metadata.items);
+    items.extend(metadata.description.iter().map(|name| description(0, name)));
+    items
+}
+
+fn file_items(pairs: &[(String, String)]) -> Vec<Item> {
+    pairs.iter().map(|(name, value)| Item { name: name.clone(), value: value.clone(), ..Item::default() }).collect()
+}
+
+/// The item that names a band.
+fn description(band: usize, name: &str) -> Item {
+    Item { name: "DESCRIPTION".into(), sample: Some(band), role: "description".into(), value: name.to_owned() }
 }

@@ -1,0 +1,240 @@
+//! The network through the program against the published implementation in float64.
+
+mod program;
+
+use std::path::Path;
+
+use glavitu::model::arrays::{NamedArray, read_arrays, write_arrays};
+use glavitu::raster::RasterFile;
+use program::{Run, Workplace, data, glavitu, shared};
+
+/// Softmax outputs in float32 may be this far from float64.
+const TOLERANCE: f32 = 2e-5;
+
+fn forward(model: &str, inputs: &str, output: &str, device: &str, batch: usize) -> Run {
+    let args = ["forward", "--model", model, "--inputs", inputs, "-o", output, "--device", device, "--batch"];
+    glavitu(&args.into_iter().map(str::to_owned).chain([batch.to_string()]).collect::<Vec<_>>())
+}
+
+fn array<'a>(arrays: &'a [NamedArray], name: &str) -> &'a NamedArray {
+    arrays.iter().find(|a| a.name == name).unwrap_or_else(|| panic!("no array {name}"))
+}
+
+/// The largest difference; not a number anywhere counts as infinite.
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let difference = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
+    found.iter().zip(expected).map(difference).fold(0.0, f32::max)
+}
+
+/// Runs a small model of the test data on a device, in batches of one and two, and compares both outputs.
+fn check(model: &str, device: &str) {
+    let place = Workplace::new();
+    place.import(&format!("{model}.h5"), "model.safetensors");
+    let inputs = data(&format!("{model}_inference.safetensors"));
+    let expected = read_arrays(&inputs).expect("the reference");
+    for batch in [1, 2] {
+        let output = place.at("output.safetensors");
+        let run = forward(&place.at("model.safetensors"), &inputs.display().to_string(), &output, device, batch);
+        assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{model} on {device}");
+        let found = read_arrays(&output).expect("the output");
+        assert_eq!(found.len(), 2);
+        for name in ["deepsupervision", "output"] {
+            let (found, expected) = (array(&found, name), array(&expected, &format!("inference.{name}")));
+            assert_eq!(found.shape, expected.shape, "{name}");
+            let worst = largest_difference(&found.data, &expected.data);
+            println!("{model} on {device}, batch {batch}, {name}: {worst:.1e}");
+            assert!(worst <= TOLERANCE, "{model} on {device}, batch {batch}, {name}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn tiny_global_on_the_cpu() {
+    check("tiny_global", "cpu");
+}
+
+#[test]
+fn tiny_region_on_the_cpu() {
+    check("tiny_region", "cpu");
+}
+
+#[test]
+fn inputs_that_do_not_fit() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "model.safetensors");
+    let whole: Vec<NamedArray> = read_arrays(data("tiny_global_inference.safetensors"))
+        .expect("the reference")
+        .into_iter()
+        .filter(|a| a.name.starts_with("input."))
+        .collect();
+    let change = |name: &str, change: &dyn Fn(&mut NamedArray)| {
+        let mut arrays = whole.clone();
+        change(arrays.iter_mut().find(|a| a.name == name).expect("an input"));
+        arrays
+    };
+    let cases = [
+        (whole.iter().filter(|a| a.name != "input.dem").cloned().collect(), "an array input.dem"),
+        (
+            change("input.dem", &|a| a.shape = vec![a.shape[0], a.shape[1] / 2, a.shape[2] * 2, a.shape[3]]),
+            "N x 64 x 64 x 2",
+        ),
+        (change("input.optical", &|a| a.shape = vec![a.data.len()]), "N x 64 x 64 x 6"),
+        (change("input.optical", &|a| a.data[77] = f32::NAN), "NaN in input.optical"),
+        (change("input.dem", &|a| a.data[5] = f32::INFINITY), "inf in input.dem"),
+        (
+            change("input.dem", &|a| {
+                a.shape[0] = 1;
+                a.data.truncate(64 * 64 * 2);
+            }),
+            "one N for all inputs",
+        ),
+    ];
+    let (model, inputs, output) =
+        (place.at("model.safetensors"), place.at("in.safetensors"), place.at("out.safetensors"));
+    let refused = |parts: &[&str]| {
+        let run = forward(&model, &inputs, &output, "cpu", 1);
+        assert_eq!((run.code, run.out.as_str(), run.err.lines().count()), (Some(2), "", 1), "{}", run.err);
+        assert!(run.err.starts_with("error: ") && run.err.contains("in.safetensors"), "{}", run.err);
+        for part in parts {
+            assert!(run.err.contains(part), "no '{part}' in: {}", run.err);
+        }
+        assert!(!Path::new(&output).exists());
+    };
+    for (arrays, part) in &cases {
+        write_arrays(&inputs, arrays).expect("written");
+        refused(&[part]);
+    }
+    std::fs::write(&inputs, "not safetensors at all").expect("written");
+    refused(&[]);
+    std::fs::remove_file(&inputs).expect("removed");
+    refused(&["cannot read"]);
+}
+
+/// The folder with the full-size model, if it is there and `GLAVITU_FULL=1` asks for the long checks.
+fn full() -> Option<std::path::PathBuf> {
+    if std::env::var_os("GLAVITU_FULL").is_none_or(|value| value != "1") {
+        println!("skipped: not asked for with GLAVITU_FULL=1");
+        return None;
+    }
+    shared()
+}
+
+#[test]
+fn published_size() {
+    let Some(shared) = full() else { return };
+    let place = Workplace::new();
+    place.import_from(&shared.join("fixtures/full/random_global.h5"), "model.safetensors");
+    let inputs = shared.join("fixtures/full/global_384_inference.safetensors");
+    let output = place.at("output.safetensors");
+    let run = forward(&place.at("model.safetensors"), &inputs.display().to_string(), &output, "cpu", 1);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    let (found, expected) = (read_arrays(&output).expect("the output"), read_arrays(&inputs).expect("the reference"));
+    for name in ["deepsupervision", "output"] {
+        let glacier: Vec<f32> = array(&found, name).data.chunks_exact(2).map(|p| p[1]).collect();
+        let worst = largest_difference(&glacier, &array(&expected, &format!("inference_glacier.{name}")).data);
+        println!("{name}: {worst:.1e}");
+        assert!(worst <= TOLERANCE, "{name}: {worst:e}");
+    }
+}
+
+fn raster(path: impl AsRef<Path>) -> Vec<Vec<f32>> {
+    let file = RasterFile::open(path).expect("a raster");
+    (0..file.bands().len()).map(|b| file.read_window(b, file.grid().window()).expect("its pixels")).collect()
+}
+
+#[test]
+fn published_scene() {
+    let Some(shared) = full() else { return };
+    let place = Workplace::new();
+    place.import_from(&shared.join("fixtures/full/random_global.h5"), "model.safetensors");
+    let scene = shared.join("fixtures/scene_athabasca");
+    let at = |name: &str| scene.join(name).display().to_string();
+    let calibrator = std::fs::read_dir(shared.join("data/calibrators"))
+        .expect("calibrators")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().ends_with("softmax.pickle")))
+        .expect("a pickled calibrator");
+    let import = ["import", "calibration", &calibrator.display().to_string(), "-o", &place.at("calibrator.json")];
+    assert_eq!(glavitu(&import.map(str::to_owned)).code, Some(0));
+    let args = [
+        "predict",
+        "--device",
+        "cpu",
+        "--smoothing",
+        "3",
+        "--model",
+        &place.at("model.safetensors"),
+        "--calibration",
+        &place.at("calibrator.json"),
+        "--optical",
+        &at("optical.tif"),
+        "--elevation",
+        &at("elevation.tif"),
+        "--slope",
+        &at("slope.tif"),
+        "--assume-crs",
+        "EPSG:32611",
+        "-o",
+        &place.at("result"),
+    ];
+    let run = glavitu(&args.map(str::to_owned));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let one = |path: std::path::PathBuf| raster(path).swap_remove(0);
+    let optical = raster(scene.join("optical.tif"));
+    let (probability, expected) = (one(place.path("result/probability.tif")), one(scene.join("probability_f64.tif")));
+    let (confidence, expected_confidence) =
+        (one(place.path("result/confidence.tif")), one(scene.join("confidence.tif")));
+    let (outlines, expected_outlines) = (one(place.path("result/outlines.tif")), one(scene.join("outlines_f64.tif")));
+    let file = RasterFile::open(scene.join("optical.tif")).expect("a raster");
+    let (width, height) = (file.grid().width, file.grid().height);
+    let (mut worst, mut worst_confidence, mut valid, mut unequal, mut excused) = (0.0_f32, 0.0_f32, 0, 0, 0);
+    for pixel in 0..width * height {
+        if probability[pixel].is_nan() {
+            continue;
+        }
+        assert!(optical.iter().all(|band| !band[pixel].is_nan()), "a gap of the input is one of the output");
+        valid += 1;
+        worst = worst.max((probability[pixel] - expected[pixel]).abs());
+        worst_confidence = worst_confidence.max((confidence[pixel] - expected_confidence[pixel]).abs());
+        if outlines[pixel] != expected_outlines[pixel] {
+            let (row, col) = (pixel / width, pixel % width);
+            let near = |at: usize, size: usize| at.saturating_sub(1)..=(at + 1).min(size - 1);
+            // The median may tip where a probability is all but one half.
+            let close =
+                near(row, height).any(|r| near(col, width).any(|c| (expected[r * width + c] - 0.5).abs() < 1e-3));
+            if close { excused += 1 } else { unequal += 1 }
+        }
+    }
+    println!(
+        "{valid} of {} pixels: probability {worst:.1e}, confidence {worst_confidence:.1e}, {unequal} classes differ, {excused} more near 0.5",
+        width * height
+    );
+    assert!(valid * 10 > width * height * 9);
+    assert!(worst <= 5e-4 && worst_confidence <= 1e-2 && unequal == 0);
+}
+
+#[test]
+fn raw_bands_of_the_scene() {
+    let Some(shared) = full() else { return };
+    let place = Workplace::new();
+    place.import_from(&shared.join("fixtures/full/random_global.h5"), "model.safetensors");
+    let folder = shared.join("data/athabasca");
+    let mut bands: Vec<String> = std::fs::read_dir(&folder)
+        .expect("the scene")
+        .map(|entry| entry.expect("an entry").path().display().to_string())
+        .filter(|path| path.ends_with(".tif") && !path.ends_with("_dem.tif"))
+        .collect();
+    bands.sort();
+    assert_eq!(bands.len(), 6);
+    let mut args = vec!["predict".to_owned(), "--optical".into()];
+    args.extend(bands);
+    args.extend(["--elevation".into(), folder.join("athabasca_dem.tif").display().to_string()]);
+    args.extend(["--model".into(), place.at("model.safetensors"), "-o".into(), place.at("result")]);
+    let run = glavitu(&args);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let probability = raster(place.path("result/probability.tif")).swap_remove(0);
+    let valid = probability.iter().filter(|p| !p.is_nan()).count();
+    assert!(valid > 40_000 && valid < probability.len(), "{valid}");
+    assert!(probability.iter().all(|p| p.is_nan() || (0.0..=1.0).contains(p)));
+}

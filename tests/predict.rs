@@ -1,0 +1,493 @@
+//! `glavitu predict` as a user runs it, on generated scenes with a small network of random weights.
+
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use glavitu::raster::{Crs, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
+use program::{Run, Workplace, data, glavitu, shared};
+use serde_json::Value;
+
+const SIDE: usize = 96;
+const FILES: [&str; 6] =
+    ["confidence.tif", "outlines.gpkg", "outlines.tif", "probability.tif", "quicklook.png", "run.json"];
+
+/// A folder with a model and a scene.
+fn workplace() -> Workplace {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "global.safetensors");
+    place.scene("scene", SIDE);
+    place
+}
+
+/// Arguments for a prediction of the scene in `place`, into the folder `output`, and what comes on top.
+fn arguments(place: &Workplace, output: &str, more: &[&str]) -> Vec<String> {
+    let mut args = vec![
+        "predict".to_owned(),
+        "--model".into(),
+        place.at("global.safetensors"),
+        "--optical".into(),
+        place.at("scene/optical.tif"),
+        "--elevation".into(),
+        place.at("scene/elevation.tif"),
+        "-o".into(),
+        place.at(output),
+    ];
+    args.extend(more.iter().map(|&arg| arg.to_owned()));
+    args
+}
+
+fn predict(place: &Workplace, output: &str, more: &[&str]) -> Run {
+    let run = glavitu(&arguments(place, output, more));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    run
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// One band of a raster and its grid.
+fn raster(path: impl AsRef<Path>) -> (Grid, Vec<f32>) {
+    let file = RasterFile::open(path).expect("a raster");
+    assert_eq!(file.bands().len(), 1);
+    (file.grid().clone(), file.read_window(0, file.grid().window()).expect("its pixels"))
+}
+
+/// All bands of the generated scene's optical raster.
+fn optical(place: &Workplace) -> (Grid, Vec<Vec<f32>>) {
+    let file = RasterFile::open(place.at("scene/optical.tif")).expect("a raster");
+    let bands = (0..6).map(|b| file.read_window(b, file.grid().window()).expect("its pixels")).collect();
+    (file.grid().clone(), bands)
+}
+
+fn write_optical(path: &str, grid: &Grid, bands: &[Vec<f32>]) {
+    let bands: Vec<(&str, &[f32])> = bands.iter().map(|band| ("band", band.as_slice())).collect();
+    write_bands(path, grid, &bands, &[]).expect("written");
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// The three rasters bit for bit, NaN being NaN.
+fn same_rasters(place: &Workplace, a: &str, b: &str) {
+    for name in ["outlines.tif", "probability.tif", "confidence.tif"] {
+        let (first, second) = (raster(place.at(a) + "/" + name), raster(place.at(b) + "/" + name));
+        check_same_grid((Path::new(a), &first.0), (Path::new(b), &second.0)).expect("one grid");
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&first.1) == bits(&second.1), "{name} of {a} and {b}");
+    }
+}
+
+#[test]
+fn six_files_on_one_grid() {
+    let place = workplace();
+    let run = predict(&place, "result", &[]);
+    assert_eq!(names(&place.path("result")), FILES);
+    // Piped, there is no bar and no colour. The scene is larger than a tile, so there is nothing to say.
+    assert_eq!(run.err, "");
+    assert_eq!(run.out.lines().count(), 1, "{}", run.out);
+    assert!(run.out.contains(" outlines, ") && run.out.contains(" km2 of glacier, in "), "{}", run.out);
+
+    let input = RasterFile::open(place.at("scene/optical.tif")).expect("a raster").grid().clone();
+    let open = |name: &str| RasterFile::open(place.path("result").join(name)).expect("a raster");
+    assert_eq!(open("outlines.tif").bands()[0].nodata, Some(255.0));
+    assert!(open("probability.tif").bands()[0].nodata.is_some_and(f64::is_nan));
+    assert!(open("confidence.tif").bands()[0].nodata.is_some_and(f64::is_nan));
+    let values = |name: &str| {
+        let (grid, values) = raster(place.path("result").join(name));
+        assert_eq!(grid, input, "{name}");
+        values
+    };
+    let (classes, probability, confidence) =
+        (values("outlines.tif"), values("probability.tif"), values("confidence.tif"));
+    assert!(probability.iter().chain(&confidence).all(|v| (0.0..=1.0).contains(v)));
+    assert!(classes.iter().zip(&probability).all(|(c, p)| *c == f32::from(u8::from(*p > 0.5))));
+
+    let report = json(&fs::read_to_string(place.path("result/run.json")).expect("run.json"));
+    let info = json(&glavitu(&["info".into(), "--json".into(), place.at("global.safetensors")]).out);
+    assert_eq!(report["model"]["parameters_sha256"], info["parameters_sha256"]);
+    assert_eq!(report["model"]["features"], serde_json::json!(["optical", "dem"]));
+    assert!(report["device"].as_str().is_some_and(|d| !d.is_empty()));
+    assert_eq!(report["precision"], "float32");
+    assert_eq!(report["settings"]["smoothing"], 1);
+    assert_eq!(report["grid"]["epsg"], 32632);
+    assert_eq!(report["tiles"], 9);
+    assert!(report["seconds"]["total"].as_f64().is_some_and(|s| s > 0.0));
+    assert!(report["slope"].as_str().is_some_and(|s| s.contains("derived")));
+    let result = &report["result"];
+    let glacier = classes.iter().filter(|c| **c == 1.0).count();
+    assert_eq!(
+        (result["valid_pixels"].as_u64(), result["glacier_pixels"].as_u64()),
+        (Some(9216), Some(glacier as u64))
+    );
+    // 900 m2 a pixel, and the scale of the projection.
+    let area = result["glacier_area_km2"].as_f64().expect("a number");
+    assert!((area / (glacier as f64 * 9e-4) - 1.0).abs() < 2e-3, "{area}");
+
+    let outlines = rusqlite::Connection::open(place.path("result/outlines.gpkg")).expect("a GeoPackage");
+    let (rows, sum): (i64, f64) = outlines
+        .query_row("SELECT count(*), sum(area_km2) FROM outlines", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .expect("a table outlines");
+    assert_eq!(result["outlines"].as_i64(), Some(rows));
+    assert!(rows > 0 && (sum - area).abs() < 1e-9);
+    let picture = image::open(place.path("result/quicklook.png")).expect("a PNG");
+    assert!(picture.width() >= 512 && picture.height() >= 512);
+}
+
+#[test]
+fn json_is_run_json() {
+    let place = workplace();
+    let run = predict(&place, "result", &["--json"]);
+    assert_eq!(run.out, fs::read_to_string(place.path("result/run.json")).expect("run.json"));
+}
+
+#[test]
+fn band_files_and_batches_give_the_same() {
+    let place = workplace();
+    predict(&place, "one", &[]);
+    let (grid, bands) = optical(&place);
+    let mut args = arguments(&place, "six", &[]);
+    let mut paths = Vec::new();
+    for (number, band) in bands.iter().enumerate() {
+        let path = place.at(&format!("B{number}.tif"));
+        write_floats(&path, &grid, band, &Metadata::default()).expect("written");
+        paths.push(path);
+    }
+    let at = args.iter().position(|a| a == "--optical").expect("an option") + 1;
+    args.splice(at..=at, paths);
+    let run = glavitu(&args);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    same_rasters(&place, "one", "six");
+
+    // Nine tiles: groups of four leave a short last one.
+    predict(&place, "three", &["--batch", "3"]);
+    predict(&place, "four", &["--batch", "4"]);
+    for other in ["three", "four"] {
+        let (a, b) = (raster(place.at("one/probability.tif")).1, raster(place.at(other) + "/probability.tif").1);
+        let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Sums may be taken in another order, no more.
+        assert!(worst <= 1e-5, "{other}: {worst}");
+    }
+    // A given slope that is the derived one changes nothing.
+    let (grid, elevation) = raster(place.at("scene/elevation.tif"));
+    let slope = glavitu::raster::slope_degrees(&elevation, &grid).expect("a slope");
+    write_floats(place.at("slope.tif"), &grid, &slope, &Metadata::default()).expect("written");
+    predict(&place, "slope", &["--slope", &place.at("slope.tif")]);
+    same_rasters(&place, "one", "slope");
+}
+
+#[test]
+fn gaps_are_nodata_in_every_output() {
+    let place = workplace();
+    let (grid, mut bands) = optical(&place);
+    let (_, mut elevation) = raster(place.at("scene/elevation.tif"));
+    bands[2][5 * SIDE + 7] = f32::NAN;
+    elevation[40 * SIDE + 50] = f32::NAN;
+    write_optical(&place.at("scene/optical.tif"), &grid, &bands);
+    write_floats(place.at("scene/elevation.tif"), &grid, &elevation, &Metadata::default()).expect("written");
+    predict(&place, "result", &["--smoothing", "5"]);
+    let gaps = |name: &str| -> Vec<usize> {
+        raster(place.at("result/") + name).1.iter().enumerate().filter(|(_, v)| v.is_nan()).map(|(i, _)| i).collect()
+    };
+    // The slope around a gap of the elevation is unknown too.
+    let expected = gaps("outlines.tif");
+    assert!(expected.contains(&(5 * SIDE + 7)) && expected.contains(&(40 * SIDE + 50)));
+    assert!(expected.len() <= 10, "{expected:?}");
+    assert_eq!((&gaps("probability.tif"), &gaps("confidence.tif")), (&expected, &expected));
+    let report = json(&fs::read_to_string(place.path("result/run.json")).expect("run.json"));
+    assert_eq!(report["result"]["valid_pixels"].as_u64(), Some((SIDE * SIDE - expected.len()) as u64));
+}
+
+#[test]
+fn integers_with_scale_offset_and_nodata() {
+    let place = workplace();
+    let (grid, bands) = optical(&place);
+    // Whole numbers of 1/8192 are exact in floats, so both files hold the same values.
+    let raw = |v: f32| (v * 8192.0).round().clamp(-300.0, 32_000.0);
+    let mut exact: Vec<Vec<f32>> =
+        bands.iter().map(|band| band.iter().map(|&v| (raw(v) + 1024.0) / 8192.0).collect()).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 16 bits")]
+    let mut integers: Vec<Vec<i16>> = bands.iter().map(|band| band.iter().map(|&v| raw(v) as i16).collect()).collect();
+    (exact[0][17], integers[0][17]) = (f32::NAN, -9999);
+    program::write_integers(&place.path("scene/integers.tif"), &grid, &integers, (1.0 / 8192.0, 0.125), -9999);
+    write_optical(&place.at("scene/optical.tif"), &grid, &exact);
+    predict(&place, "floats", &[]);
+    fs::rename(place.path("scene/integers.tif"), place.path("scene/optical.tif")).expect("renamed");
+    predict(&place, "integers", &[]);
+    same_rasters(&place, "floats", "integers");
+    assert!(raster(place.at("integers/probability.tif")).1[17].is_nan());
+}
+
+#[test]
+fn smoothing_is_a_median() {
+    let place = workplace();
+    predict(&place, "raw", &[]);
+    predict(&place, "smooth", &["--smoothing", "3"]);
+    let classes: Vec<u8> = raster(place.at("raw/outlines.tif")).1.iter().map(|&c| u8::from(c == 1.0)).collect();
+    let filtered = glavitu::infer::postprocess::median(&classes, SIDE, SIDE, 3).expect("an odd size");
+    let written: Vec<u8> = raster(place.at("smooth/outlines.tif")).1.iter().map(|&c| u8::from(c == 1.0)).collect();
+    assert!(written == filtered && filtered != classes);
+    // Neither the probability nor the confidence is filtered.
+    assert_eq!(raster(place.at("raw/confidence.tif")).1, raster(place.at("smooth/confidence.tif")).1);
+}
+
+#[test]
+fn calibration_maps_the_confidence() {
+    let place = workplace();
+    predict(&place, "raw", &[]);
+    let calibrator = place.at("calibrator.json");
+    let pickle = data("calibrator.pickle").display().to_string();
+    let import = ["import", "calibration", &pickle, "-o", &calibrator];
+    assert_eq!(glavitu(&import.map(str::to_owned)).code, Some(0));
+    predict(&place, "mapped", &["--calibration", &calibrator]);
+    assert_eq!(raster(place.at("raw/probability.tif")).1, raster(place.at("mapped/probability.tif")).1);
+    let (raw, mapped) = (raster(place.at("raw/confidence.tif")).1, raster(place.at("mapped/confidence.tif")).1);
+    assert_ne!(raw, mapped);
+    let curve = glavitu::evaluate::Calibrator::load(&calibrator).expect("a calibrator");
+    for (raw, mapped) in raw.iter().zip(&mapped) {
+        assert!((curve.predict(f64::from(*raw)) - f64::from(*mapped)).abs() < 1e-3, "{raw} -> {mapped}");
+    }
+    let report = json(&fs::read_to_string(place.path("mapped/run.json")).expect("run.json"));
+    assert_eq!(report["calibration"]["sha256"], curve.sha256());
+}
+
+#[test]
+fn regions() {
+    let place = workplace();
+    place.import("tiny_region.h5", "global.safetensors");
+    predict(&place, "unset", &[]);
+    predict(&place, "unknown", &["--region", "unknown"]);
+    same_rasters(&place, "unset", "unknown");
+    predict(&place, "hma", &["--region", "HMA"]);
+    assert_ne!(raster(place.at("unset/probability.tif")).1, raster(place.at("hma/probability.tif")).1);
+    let mut vector = [0.0; 12];
+    vector[5] = 1.0;
+    fs::write(place.path("vector.json"), serde_json::json!(vector).to_string()).expect("written");
+    predict(&place, "vector", &["--region-vector", &place.at("vector.json")]);
+    same_rasters(&place, "hma", "vector");
+
+    fs::write(place.path("short.json"), "[1, 0]").expect("written");
+    refused(&place, &["--region", "Mars"], &["Mars", "HMA"]);
+    refused(&place, &["--region-vector", &place.at("short.json")], &["short.json", "12 weights"]);
+    refused(&place, &["--region-vector", &place.at("none.json")], &["none.json"]);
+}
+
+#[test]
+fn a_scene_smaller_than_a_tile_is_padded() {
+    let place = workplace();
+    place.scene("scene", 40);
+    let run = predict(&place, "result", &[]);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.contains("INFO") && run.err.contains("40 x 40") && run.err.contains("padded"), "{}", run.err);
+    assert!(!run.err.contains('\u{1b}'));
+    assert!(raster(place.at("result/probability.tif")).1.iter().all(|p| (0.0..=1.0).contains(p)));
+}
+
+#[test]
+fn results_are_replaced_and_other_files_left() {
+    let place = workplace();
+    predict(&place, "result", &[]);
+    fs::write(place.path("result/notes.txt"), "mine").expect("written");
+    predict(&place, "result", &["--smoothing", "3"]);
+    let report = json(&fs::read_to_string(place.path("result/run.json")).expect("run.json"));
+    assert_eq!(report["settings"]["smoothing"], 3);
+    assert_eq!(names(&place.path("result")).len(), 7);
+}
+
+/// Runs a prediction that must be refused: exit code 2, one line that holds `parts`, nothing on standard output, nothing written.
+fn refused(place: &Workplace, more: &[&str], parts: &[&str]) {
+    refused_as(arguments(place, "refused", more), &place.path("refused"), parts);
+}
+
+fn refused_as(args: Vec<String>, output: &Path, parts: &[&str]) {
+    let run = glavitu(&args);
+    assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{args:?}: {}", run.err);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.starts_with("error: "), "{}", run.err);
+    for part in parts {
+        assert!(run.err.contains(part), "no '{part}' in: {}", run.err);
+    }
+    assert!(!output.exists());
+    println!("{}", run.err.trim_end());
+}
+
+#[test]
+fn rasters_that_do_not_fit() {
+    let place = workplace();
+    let (optical_path, elevation_path) = (place.at("scene/optical.tif"), place.at("scene/elevation.tif"));
+    let (grid, bands) = optical(&place);
+    let (_, elevation) = raster(&elevation_path);
+    let write = |grid: &Grid| write_floats(&elevation_path, grid, &elevation, &Metadata::default()).expect("written");
+    // Half a pixel to the east; another size; another zone.
+    let mut moved = grid.clone();
+    moved.transform[2] += 15.0;
+    write(&moved);
+    refused(&place, &[], &["elevation.tif", "optical.tif", "0.50 pixels right", "gdalwarp"]);
+    write(&Grid { width: SIDE * 2, height: SIDE / 2, ..grid.clone() });
+    refused(&place, &[], &["elevation.tif", "192 x 48", "96 x 96"]);
+    write(&Grid { crs: Crs::from_epsg(32633).ok(), ..grid.clone() });
+    refused(&place, &[], &["elevation.tif", "EPSG:32633", "EPSG:32632"]);
+    // No CRS, and how to mend it.
+    write(&Grid { crs: None, ..grid.clone() });
+    refused(&place, &[], &["elevation.tif", "--assume-crs"]);
+    refused(&place, &["--assume-crs", "32632"], &["32632", "EPSG:CODE"]);
+    refused(&place, &["--assume-crs", "EPSG:999999"], &["999999"]);
+    predict(&place, "mended", &["--assume-crs", "EPSG:32632"]);
+    write(&grid);
+    // Bands.
+    write_optical(&optical_path, &grid, &bands[..5]);
+    refused(&place, &[], &["optical.tif", "5 band", "6 bands"]);
+    let two = [elevation_path.as_str(), elevation_path.as_str()];
+    let mut args = arguments(&place, "refused", &[]);
+    args.splice(4..5, two.map(str::to_owned));
+    refused_as(args, &place.path("refused"), &["elevation.tif", "6 files"]);
+    // No pixel with data in one band, or in all rasters at once.
+    let mut gone = bands.clone();
+    gone[3].fill(f32::NAN);
+    write_optical(&optical_path, &grid, &gone);
+    refused(&place, &[], &["optical.tif", "band 4", "nodata"]);
+    gone[3].clone_from(&bands[3]);
+    gone[3][100] = f32::INFINITY;
+    write_optical(&optical_path, &grid, &gone);
+    refused(&place, &[], &["optical.tif", "inf", "band 4"]);
+}
+
+#[test]
+fn files_that_are_not_rasters() {
+    let place = workplace();
+    let optical_path = place.path("scene/optical.tif");
+    let whole = fs::read(&optical_path).expect("the scene");
+    for length in [3, 100, whole.len() / 2, whole.len() - 1000] {
+        fs::write(&optical_path, &whole[..length]).expect("written");
+        refused(&place, &[], &["optical.tif"]);
+    }
+    fs::write(&optical_path, "blue, green, red\n1, 2, 3\n").expect("written");
+    refused(&place, &[], &["optical.tif", "not a TIFF"]);
+    fs::write(&optical_path, "").expect("written");
+    refused(&place, &[], &["optical.tif", "empty"]);
+    fs::remove_file(&optical_path).expect("removed");
+    refused(&place, &[], &["optical.tif"]);
+    fs::create_dir(&optical_path).expect("made");
+    refused(&place, &[], &["optical.tif", "folder"]);
+    if let Some(shared) = shared() {
+        for name in ["corrupt.tif", "all-nodata.tif"] {
+            let mut args = arguments(&place, "refused", &[]);
+            args[4] = shared.join("data/rasters").join(name).display().to_string();
+            refused_as(args, &place.path("refused"), &[name]);
+        }
+    }
+}
+
+#[test]
+fn options_that_do_not_fit() {
+    let place = workplace();
+    let scene = ["--model", &place.at("global.safetensors"), "--optical", &place.at("scene/optical.tif")];
+    let with = |more: &[&str]| -> Vec<String> {
+        let fixed = ["predict", "-o", &place.at("refused")].map(str::to_owned).to_vec();
+        fixed.into_iter().chain(scene.iter().chain(more).map(|&a| a.to_owned())).collect()
+    };
+    let output = place.path("refused");
+    refused_as(with(&[]), &output, &["--elevation"]);
+    let thermal = place.at("scene/elevation.tif");
+    refused(&place, &["--thermal", &thermal], &["--thermal", "optical, dem"]);
+    refused(&place, &["--region", "HMA"], &["--region"]);
+    refused(&place, &["--smoothing", "2"], &["--smoothing 2", "odd"]);
+    refused(&place, &["--smoothing", "0"], &["--smoothing 0"]);
+    refused(&place, &["--calibration", &place.at("global.safetensors")], &["global.safetensors"]);
+}
+
+#[test]
+fn weights_that_are_none() {
+    let place = workplace();
+    let model = place.path("global.safetensors");
+    let whole = fs::read(&model).expect("the model");
+    let mut damaged = whole.clone();
+    let end = damaged.len() - 50;
+    damaged[end] ^= 0x40;
+    let keras = fs::read(data("tiny_global.h5")).expect("the Keras file");
+    for (content, part) in [
+        (&b"nonsense"[..], ""),
+        (&whole[..whole.len() / 2], ""),
+        (&damaged, "SHA-256"),
+        (&keras, "glavitu import keras"),
+    ] {
+        fs::write(&model, content).expect("written");
+        refused(&place, &[], &["global.safetensors", part]);
+    }
+    fs::remove_file(&model).expect("removed");
+    refused(&place, &[], &["global.safetensors"]);
+}
+
+#[test]
+fn folders_that_cannot_be() {
+    let place = workplace();
+    fs::write(place.path("file"), "mine").expect("written");
+    for output in ["file", "file/result"] {
+        let run = glavitu(&arguments(&place, output, &[]));
+        assert_eq!((run.code, run.out.as_str(), run.err.lines().count()), (Some(2), "", 1), "{output}: {}", run.err);
+        assert!(run.err.starts_with("error: ") && run.err.contains("/file"), "{}", run.err);
+    }
+    assert_eq!(fs::read_to_string(place.path("file")).expect("still a file"), "mine");
+}
+
+/// Waits until a process handles SIGINT itself, then sends it.
+#[cfg(target_os = "linux")]
+fn interrupt(process: u32) {
+    let status = PathBuf::from(format!("/proc/{process}/status"));
+    let handles = || {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+        u64::from_str_radix(&caught, 16).unwrap_or(0) & 0b10 != 0
+    };
+    for _ in 0..2000 {
+        if handles() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn interrupted_runs_write_nothing() {
+    use std::process::{Command, Stdio};
+
+    let place = workplace();
+    // Some 1500 tiles: waves, as a landscape takes longer to generate than to write.
+    let side = 1200;
+    let (grid, _) = optical(&place);
+    let grid = Grid { width: side, height: side, ..grid };
+    let wave: Vec<f32> = (0..side * side).map(|i| ((i % 97) as f32 / 9.0).sin().abs()).collect();
+    write_optical(&place.at("scene/optical.tif"), &grid, &vec![wave.clone(); 6]);
+    write_floats(place.at("scene/elevation.tif"), &grid, &wave, &Metadata::default()).expect("written");
+    for wait in [0, 400] {
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
+            .args(arguments(&place, "result", &[]))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        interrupt(child.id());
+        let code = child.wait().expect("ends").code();
+        let output = child.wait_with_output().expect("its output");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((code, out.as_ref(), err.as_ref()), (Some(130), "", "error: interrupted; nothing was written\n"));
+        assert!(!place.path("result").exists());
+    }
+}
+
+#[test]
+fn devices_that_are_none() {
+    refused(&workplace(), &["--device", "nonsense"], &["nonsense", "available", "glavitu devices"]);
+}

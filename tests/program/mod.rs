@@ -1,0 +1,118 @@
+//! Runs the program `glavitu` in a folder of its own.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use glavitu::atomic_file::StagedFiles;
+use glavitu::dataset::synthetic::SyntheticScene;
+use glavitu::raster::Grid;
+use tempfile::TempDir;
+use tiff_core::{ExtraSample, Tag, TagValue};
+use tiff_writer::{ImageBuilder, TiffWriter, WriteOptions};
+
+/// What a run of the program left.
+pub(crate) struct Run {
+    /// The exit code.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) out: String,
+    /// Standard error.
+    pub(crate) err: String,
+}
+
+/// Runs the program.
+pub(crate) fn glavitu(args: &[String]) -> Run {
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("glavitu")).args(args).output().expect("runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A file of the test data.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// The folder with reference data that are not part of the project; says so if it is absent.
+pub(crate) fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("GLAVITU_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
+    if folder.join("data").is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: no reference data in {}", folder.display());
+    None
+}
+
+/// A temporary folder for models, scenes and results.
+pub(crate) struct Workplace {
+    folder: TempDir,
+}
+
+impl Workplace {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A path in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A path in it, as an argument.
+    pub(crate) fn at(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Imports Keras weights for optical bands and DEM.
+    pub(crate) fn import(&self, keras: &str, model: &str) {
+        self.import_from(&data(keras), model);
+    }
+
+    /// Imports Keras weights from anywhere.
+    pub(crate) fn import_from(&self, keras: &Path, model: &str) {
+        let args =
+            ["import", "keras", &keras.display().to_string(), "--features", "optical,dem", "-o", &self.at(model)];
+        let run = glavitu(&args.map(str::to_owned));
+        assert_eq!(run.code, Some(0), "{}", run.err);
+    }
+
+    /// Generates a scene in a folder.
+    pub(crate) fn scene(&self, folder: &str, side: usize) {
+        let folder = self.path(folder);
+        fs::create_dir_all(&folder).expect("made");
+        let mut staged = StagedFiles::new();
+        let scene = SyntheticScene::generate(side, 1).expect("a size in range");
+        scene.stage(&folder, &mut staged).and_then(|()| staged.publish()).expect("written");
+    }
+}
+
+/// Writes 16-bit integers as other programs do: pixels interleaved, with GDAL's scale, offset and nodata tags; UTM zone 32 N only.
+pub(crate) fn write_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scale, offset): (f64, f64), nodata: i16) {
+    let (width, height) = (u32::try_from(grid.width).expect("small"), u32::try_from(grid.height).expect("small"));
+    let item = |band: usize, role: &str, value: f64| {
+        format!("<Item name=\"{}\" sample=\"{band}\" role=\"{role}\">{value}</Item>", role.to_uppercase())
+    };
+    let items: String =
+        (0..bands.len()).map(|band| item(band, "scale", scale) + &item(band, "offset", offset)).collect();
+    let t = grid.transform;
+    let image = ImageBuilder::new(width, height)
+        .sample_type::<i16>()
+        .samples_per_pixel(u16::try_from(bands.len()).expect("few"))
+        .extra_samples(vec![ExtraSample::Unspecified; bands.len() - 1])
+        .strips(height)
+        .tag(Tag::new(33550, TagValue::Double(vec![t[0], -t[4], 0.0])))
+        .tag(Tag::new(33922, TagValue::Double(vec![0.0, 0.0, 0.0, t[2], t[5], 0.0])))
+        .tag(Tag::new(34735, TagValue::Short(vec![1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32632])))
+        .tag(Tag::new(42112, TagValue::Ascii(format!("<GDALMetadata>{items}</GDALMetadata>"))))
+        .tag(Tag::new(42113, TagValue::Ascii(nodata.to_string())));
+    let file = fs::File::create(path).expect("created");
+    let mut writer = TiffWriter::new(std::io::BufWriter::new(file), WriteOptions::default()).expect("a header");
+    let handle = writer.add_image(image).expect("an image");
+    let pixels: Vec<i16> = (0..grid.len()).flat_map(|i| bands.iter().map(move |band| band[i])).collect();
+    writer.write_block(&handle, 0, &pixels).expect("written");
+    writer.finish().expect("finished");
+}
