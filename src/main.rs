@@ -33,8 +33,10 @@ enum Command {
 
 fn main() -> ExitCode {
     quiet_device_selection();
+    // Piped, only what matters to a reader of the log; on a terminal, what is being done too.
+    let level = if std::io::stderr().is_terminal() { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("GLAVITU_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,glavitu=info,wgpu_core=error,wgpu_hal=error"));
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,glavitu={level},wgpu_core=error,wgpu_hal=error")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -60,6 +60,20 @@ fn tiny_region_on_the_cpu() {
 }
 
 #[test]
+fn tiny_models_on_every_gpu() {
+    let adapters = glavitu::gpu::adapters();
+    assert!(
+        !adapters.is_empty(),
+        "no GPU adapter, not even a software one: on Debian, apt-get install mesa-vulkan-drivers"
+    );
+    for adapter in adapters {
+        for model in ["tiny_global", "tiny_region"] {
+            check(model, &format!("gpu:{}", adapter.index));
+        }
+    }
+}
+
+#[test]
 fn inputs_that_do_not_fit() {
     let place = Workplace::new();
     place.import("tiny_global.h5", "model.safetensors");

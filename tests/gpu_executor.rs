@@ -80,7 +80,7 @@ fn sliced_graph(batch: usize) -> Graph {
         let x = g.input("x", [batch, 12, 16, 8]);
         let kernel = g.parameter("kernel", [3, 3, 8, 16]);
         let stats: Vec<_> = ["gamma", "beta", "mean", "variance"].iter().map(|n| g.parameter(*n, [16])).collect();
-        let y = g.apply(Conv2d { activation: Activation::Identity }, &[x, kernel])?;
+        let y = g.apply(Conv2d { activation: Activation::Identity, doubled: false }, &[x, kernel])?;
         let y = g.apply(BatchNorm { epsilon: 1e-3 }, &[y, stats[0], stats[1], stats[2], stats[3]])?;
         let y = g.apply(LeakyRelu { slope: 0.2 }, &[y])?;
         let mean = g.apply(GlobalAveragePool, &[y])?;

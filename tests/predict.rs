@@ -286,7 +286,7 @@ fn a_scene_smaller_than_a_tile_is_padded() {
     place.scene("scene", 40);
     let run = predict(&place, "result", &[]);
     assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-    assert!(run.err.contains("INFO") && run.err.contains("40 x 40") && run.err.contains("padded"), "{}", run.err);
+    assert!(run.err.contains("WARN") && run.err.contains("40 x 40") && run.err.contains("padded"), "{}", run.err);
     assert!(!run.err.contains('\u{1b}'));
     assert!(raster(place.at("result/probability.tif")).1.iter().all(|p| (0.0..=1.0).contains(p)));
 }

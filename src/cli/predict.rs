@@ -120,7 +120,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let location = location_vector(&config.location, location_choice(args), scene.grid())?;
     let grid = scene.grid();
     if grid.width < config.tile || grid.height < config.tile {
-        tracing::info!(
+        tracing::warn!(
             "the scene ({} x {} pixels) is smaller than the model's tile ({} pixels): it is padded with zeros, as published",
             grid.width,
             grid.height,
