@@ -67,7 +67,7 @@ pub struct ParamBlock {
     pub fields: &'static [(&'static str, usize)],
 }
 
-/// A `Params` struct declared with [`params!`].
+/// A `Params` struct declared with `params!`.
 pub trait Params: NoUninit {
     /// Name and byte offset of every field.
     const FIELDS: &'static [(&'static str, usize)];

@@ -131,7 +131,7 @@ impl Quicklook {
 
     /// Draws the picture with outlines in pixel corners of the scene.
     ///
-    /// Each band is stretched from its 2nd to its 98th percentile over pixels with data, or further up ([`LEAST_RANGE`]), with a gamma that
+    /// Each band is stretched from its 2nd to its 98th percentile over pixels with data, or further up where a band has little range, with a gamma that
     /// opens up the dark ground beside the snow. Edges on the scene's border are not drawn: the glacier does not end there.
     #[must_use]
     pub fn draw(&self, outlines: &[Polygon<u32>], caption: &Caption<'_>) -> RgbImage {
