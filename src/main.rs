@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{completions, dataset, devices, forward, import, info, predict};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Maps glaciers from satellite scenes with the GlaViTU network, on any GPU or on the CPU.
 #[derive(Debug, Parser)]
@@ -33,17 +36,18 @@ enum Command {
 
 fn main() -> ExitCode {
     quiet_device_selection();
+    let is_terminal = std::io::stderr().is_terminal();
     // Piped, only what matters to a reader of the log; on a terminal, what is being done too.
-    let level = if std::io::stderr().is_terminal() { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("GLAVITU_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,glavitu={level},wgpu_core=error,wgpu_hal=error")));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let level = if is_terminal { "info" } else { "warn" };
+    let chosen = std::env::var("GLAVITU_LOG").unwrap_or_else(|_| format!("glavitu={level}"));
+    let targets: Targets = chosen.parse().unwrap_or_default();
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(is_terminal)
         .without_time()
         .with_target(false)
-        .init();
+        .with_filter(targets);
+    tracing_subscriber::registry().with(log).init();
     let result = match Program::parse().command {
         Command::Predict(args) => predict::run(&args),
         Command::Import(args) => import::run(args),

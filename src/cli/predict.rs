@@ -146,66 +146,88 @@ pub fn run(args: &PredictArgs) -> Result<()> {
 
     let curve = calibrator.as_ref().map(Calibrator::curve);
     let products = Products::new(&scene, probability, args.smoothing, curve.as_ref())?;
-    let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
-    fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
-    let mut staged = StagedFiles::new();
-    products.stage(&args.output, &origin, &title(&args.model), &mut staged)?;
     let seconds = |d: Duration| (d.as_secs_f64() * 1e3).round() / 1e3;
-    let report = json!({
-        "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
-        "model": {
-            "file": args.model,
-            "origin": weights.origin(),
-            "parameters_sha256": weights.parameters_sha256(),
-            "features": config.features,
-            "tile": config.tile,
-        },
-        "calibration": calibrator.as_ref().map(|c| json!({
-            "file": args.calibration, "origin": c.origin(), "sha256": c.sha256(), "monotone": c.is_monotone(),
-        })),
-        "device": executor.device(),
-        "precision": "float32",
-        "settings": {
-            "smoothing": args.smoothing,
-            "batch": args.batch,
-            "location": location,
-            "region": args.region,
-            "region_vector": args.region_vector,
-            "assume_crs": args.assume_crs,
-        },
-        "inputs": files.all().collect::<Vec<_>>(),
-        "slope": if args.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },
-        "grid": {
-            "width": grid.width,
-            "height": grid.height,
-            "transform": grid.transform,
-            "crs": grid.crs.as_ref().map(|crs| crs.name.clone()),
-            "epsg": grid.crs.as_ref().and_then(|crs| crs.epsg),
-        },
-        "tiles": tiles,
-        "memory_bytes_planned": executor.plan().peak_bytes(),
-        "result": products.summary(),
-        "seconds": {
-            "reading": seconds(read),
-            "loading": seconds(loaded - read),
-            "predicting": seconds(predicted - loaded),
-            "writing": seconds(start.elapsed() - predicted),
-            "total": seconds(start.elapsed()),
-        },
-    });
-    let text = format!("{report:#}\n");
-    staged.stage_bytes(args.output.join("run.json"), text.as_bytes())?;
-    stop_if_interrupted()?;
-    staged.publish()?;
+    let report = |writing: Duration| {
+        json!({
+            "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
+            "model": {
+                "file": args.model,
+                "origin": weights.origin(),
+                "parameters_sha256": weights.parameters_sha256(),
+                "features": config.features,
+                "tile": config.tile,
+            },
+            "calibration": calibrator.as_ref().map(|c| json!({
+                "file": args.calibration, "origin": c.origin(), "sha256": c.sha256(), "monotone": c.is_monotone(),
+            })),
+            "device": executor.device(),
+            "precision": "float32",
+            "settings": {
+                "smoothing": args.smoothing,
+                "batch": args.batch,
+                "location": location,
+                "region": args.region,
+                "region_vector": args.region_vector,
+                "assume_crs": args.assume_crs,
+            },
+            "inputs": files.all().collect::<Vec<_>>(),
+            "slope": if args.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },
+            "grid": {
+                "width": grid.width,
+                "height": grid.height,
+                "transform": grid.transform,
+                "crs": grid.crs.as_ref().map(|crs| crs.name.clone()),
+                "epsg": grid.crs.as_ref().and_then(|crs| crs.epsg),
+            },
+            "tiles": tiles,
+            "memory_bytes_planned": executor.plan().peak_bytes(),
+            "result": products.summary(),
+            "seconds": {
+                "reading": seconds(read),
+                "loading": seconds(loaded - read),
+                "predicting": seconds(predicted - loaded),
+                "writing": seconds(writing),
+                "total": seconds(start.elapsed()),
+            },
+        })
+    };
+    let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
+    let report = write(args, &products, &origin, || report(start.elapsed() - predicted))?;
     announce(args, &products, &report, start.elapsed());
     Ok(())
+}
+
+/// Writes all files, or none and leaves no folder behind; gives the report, which is made when all else is written.
+fn write(
+    args: &PredictArgs,
+    products: &Products<'_>,
+    origin: &[(String, String)],
+    report: impl FnOnce() -> Value,
+) -> Result<Value> {
+    let is_new = !args.output.exists();
+    fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
+    let all = || {
+        let mut staged = StagedFiles::new();
+        products.stage(&args.output, origin, &title(&args.model), &mut staged)?;
+        let report = report();
+        staged.stage_bytes(args.output.join("run.json"), format!("{report:#}\n").as_bytes())?;
+        stop_if_interrupted()?;
+        staged.publish()?;
+        Ok(report)
+    };
+    let result = all();
+    if result.is_err() && is_new {
+        // Only an empty folder can be removed so.
+        let _ = fs::remove_dir(&args.output);
+    }
+    result
 }
 
 fn stop_if_interrupted() -> Result<(), Error> {
     if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-/// Says what was found: to people on standard error, to programs as JSON on standard output.
+/// Says on standard output what was found: to people in a line, to programs as JSON.
 fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) {
     if args.json {
         println!("{report:#}");
@@ -252,7 +274,7 @@ fn origin(
     [
         ("GLAVITU_VERSION", env!("CARGO_PKG_VERSION").to_owned()),
         ("GLAVITU_MODEL", model),
-        ("GLAVITU_PARAMETERS_SHA256", weights.parameters_sha256()),
+        ("GLAVITU_PARAMETERS_SHA256", weights.parameters_sha256().to_owned()),
         ("GLAVITU_CALIBRATION_SHA256", calibration),
         ("GLAVITU_DEVICE", executor.device()),
         ("GLAVITU_PRECISION", "float32".to_owned()),

@@ -45,6 +45,7 @@ pub struct Weights {
     normalisation: Normalisation,
     origin: String,
     tensors: Vec<(String, Tensor)>,
+    sha256: String,
 }
 
 impl Weights {
@@ -80,7 +81,8 @@ impl Weights {
         if let Some(name) = given.keys().next() {
             return Err(bad_parameter(name, "it", "no such parameter in this configuration"));
         }
-        Ok(Self { config, normalisation, origin: origin.into(), tensors: ordered })
+        let sha256 = parameters_sha256(&ordered);
+        Ok(Self { config, normalisation, origin: origin.into(), tensors: ordered, sha256 })
     }
 
     /// Reads a weight file.
@@ -158,7 +160,7 @@ impl Weights {
             ("normalisation".into(), json(serde_json::to_string(&self.normalisation))?),
             ("origin".into(), self.origin.clone()),
             ("tool".into(), format!("glavitu {}", env!("CARGO_PKG_VERSION"))),
-            ("parameters_sha256".into(), self.parameters_sha256()),
+            ("parameters_sha256".into(), self.sha256.clone()),
         ]);
         let views: Vec<_> =
             self.tensors.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice(), t.data.as_slice())).collect();
@@ -210,23 +212,8 @@ impl Weights {
     /// For each parameter in order: the name in UTF-8 and a zero byte; the number of axes and each length as 64-bit
     /// little-endian integers; the values as little-endian float32.
     #[must_use]
-    pub fn parameters_sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for (name, tensor) in &self.tensors {
-            hash.update(name.as_bytes());
-            hash.update([0]);
-            for length in std::iter::once(tensor.shape.len()).chain(tensor.shape.iter().copied()) {
-                hash.update((length as u64).to_le_bytes());
-            }
-            if cfg!(target_endian = "little") {
-                hash.update(bytemuck::cast_slice(&tensor.data));
-            } else {
-                for value in &tensor.data {
-                    hash.update(value.to_le_bytes());
-                }
-            }
-        }
-        hexadecimal(&hash.finalize())
+    pub fn parameters_sha256(&self) -> &str {
+        &self.sha256
     }
 }
 
@@ -234,6 +221,25 @@ impl ArraySource for Weights {
     fn array(&self, name: &str) -> Option<&[f32]> {
         self.get(name).map(|tensor| tensor.data.as_slice())
     }
+}
+
+fn parameters_sha256(tensors: &[(String, Tensor)]) -> String {
+    let mut hash = Sha256::new();
+    for (name, tensor) in tensors {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        for length in std::iter::once(tensor.shape.len()).chain(tensor.shape.iter().copied()) {
+            hash.update((length as u64).to_le_bytes());
+        }
+        if cfg!(target_endian = "little") {
+            hash.update(bytemuck::cast_slice(&tensor.data));
+        } else {
+            for value in &tensor.data {
+                hash.update(value.to_le_bytes());
+            }
+        }
+    }
+    hexadecimal(&hash.finalize())
 }
 
 /// SHA-256 of some bytes, in hexadecimal.
