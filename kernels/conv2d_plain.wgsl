@@ -7,12 +7,12 @@
 //   0 x: (N, height >> doubled, width >> doubled, channels_in)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)
 //   2 bias: channels_out; anything where has_bias is 0
-//   3 out: (N, height, width, channels_out), count elements
+//   3 out: (N, height, width, channels_out); pixels = N * height * width
 //   4 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(pixels * channels_out / 1024) groups of 256; a thread takes 4 elements, 256 apart.
 
 struct Params {
-    count: u32,
+    pixels: u32,
     height: u32,
     width: u32,
     channels_in: u32,
@@ -42,7 +42,7 @@ fn main(
     let first = group_index(group, groups) * WORKGROUP_SIZE * ITEMS + local;
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
-        if i < params.count {
+        if i < params.pixels * params.channels_out {
             let o = i % params.channels_out;
             let pixel = i / params.channels_out;
             let column = pixel % params.width;

@@ -45,21 +45,7 @@ static TILED4: Kernel = kernel!("conv2d_tiled4", "tile");
 const TILED_FROM: usize = 8;
 
 params! {
-    struct PlainParams {
-        count: u32,
-        height: u32,
-        width: u32,
-        channels_in: u32,
-        channels_out: u32,
-        kernel_height: u32,
-        kernel_width: u32,
-        has_bias: u32,
-        doubled: u32,
-        slope: f32,
-    }
-}
-params! {
-    struct TiledParams {
+    struct Extents {
         pixels: u32,
         height: u32,
         width: u32,
@@ -110,23 +96,7 @@ impl Operator for Conv2d {
         let [height, width, channels_in] = [height, width, channels_in].map(extent);
         let (has_bias, doubled, slope) =
             (u32::from(has_bias), u32::from(self.doubled), self.activation.negative_slope());
-        if caps.plain_kernels || co < TILED_FROM {
-            let count = pixels * co;
-            let params = PlainParams {
-                count: extent(count),
-                height,
-                width,
-                channels_in,
-                channels_out,
-                kernel_height,
-                kernel_width,
-                has_bias,
-                doubled,
-                slope,
-            };
-            return Ok(vec![Launch::new(&PLAIN, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))]);
-        }
-        let params = TiledParams {
+        let params = Extents {
             pixels: extent(pixels),
             height,
             width,
@@ -138,6 +108,9 @@ impl Operator for Conv2d {
             doubled,
             slope,
         };
+        if caps.plain_kernels || co < TILED_FROM {
+            return Ok(vec![Launch::new(&PLAIN, bindings, &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP))]);
+        }
         let kernel = if channels_in % 4 == 0 && channels_out % 4 == 0 { &TILED4 } else { &TILED };
         Ok(vec![Launch::new(kernel, bindings, &params, pixels.div_ceil(128) * co.div_ceil(64))])
     }
