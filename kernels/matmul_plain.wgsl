@@ -5,12 +5,12 @@
 //   0 a: a_batch per product, a_row, a_inner strides
 //   1 b: b_batch per product, b_inner, b_column strides
 //   2 bias: n; anything where has_bias is 0
-//   3 out: (batch, m, n), count elements
+//   3 out: (batch, m, n)
 //   4 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(batch * m * n / 1024) groups of 256; a thread takes 4 elements, 256 apart.
 
 struct Params {
-    count: u32,
+    batch: u32,
     m: u32,
     n: u32,
     k: u32,
@@ -41,7 +41,7 @@ fn main(
     let first = group_index(group, groups) * WORKGROUP_SIZE * ITEMS + local;
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
-        if i < params.count {
+        if i < params.batch * params.m * params.n {
             let column = i % params.n;
             let row = i / params.n % params.m;
             let product = i / params.n / params.m;

@@ -86,22 +86,7 @@ impl MatMul {
 }
 
 params! {
-    struct PlainParams {
-        count: u32,
-        m: u32,
-        n: u32,
-        k: u32,
-        a_batch: u32,
-        a_row: u32,
-        a_inner: u32,
-        b_batch: u32,
-        b_inner: u32,
-        b_column: u32,
-        has_bias: u32,
-    }
-}
-params! {
-    struct TiledParams {
+    struct Strided {
         batch: u32,
         m: u32,
         n: u32,
@@ -175,26 +160,15 @@ impl Operator for MatMul {
         let (b_inner, b_column) = if self.transpose_b { (1, k) } else { (n, 1) };
         let [a_batch, b_batch] = [e.m * e.k, e.k * e.n].map(extent);
         let tiles = e.batch * e.m.div_ceil(128) * e.n.div_ceil(64);
-        if caps.plain_kernels || e.n < TILED_FROM {
-            let count = e.batch * e.m * e.n;
-            let params = PlainParams {
-                count: extent(count),
-                m,
-                n,
-                k,
-                a_batch,
-                a_row,
-                a_inner,
-                b_batch,
-                b_inner,
-                b_column,
-                has_bias,
+        let plain = caps.plain_kernels || e.n < TILED_FROM;
+        if plain || !self.quads(e) {
+            let params = Strided { batch, m, n, k, a_batch, a_row, a_inner, b_batch, b_inner, b_column, has_bias };
+            let (kernel, groups) = if plain {
+                (&PLAIN_KERNEL, (e.batch * e.m * e.n).div_ceil(ELEMENTS_PER_GROUP))
+            } else {
+                (&TILED, tiles)
             };
-            return Ok(vec![Launch::new(&PLAIN_KERNEL, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))]);
-        }
-        if !self.quads(e) {
-            let params = TiledParams { batch, m, n, k, a_batch, a_row, a_inner, b_batch, b_inner, b_column, has_bias };
-            return Ok(vec![Launch::new(&TILED, bindings, &params, tiles)]);
+            return Ok(vec![Launch::new(kernel, bindings, &params, groups)]);
         }
         let (parts, k_part) = self.parts(a, b);
         let mut params =
