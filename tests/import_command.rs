@@ -50,12 +50,14 @@ fn mistakes_give_one_line_and_exit_code_2() {
     let missing = folder.path().join("none/m.safetensors").display().to_string();
     let (keras, text) =
         (data("tiny_global.h5").display().to_string(), data("make_calibrator.py").display().to_string());
-    let cases: [(&[&str], &str); 6] = [
+    let pickle = data("calibrator.pickle").display().to_string();
+    let cases: [(&[&str], &str); 7] = [
         (&["import", "keras", &keras, "--features", "dem", "-o", &output], "6, 2 channels"),
         (&["import", "keras", &text, "--features", "dem", "-o", &output], "a text file"),
         (&["import", "keras", &keras, "--features", "optical,dem", "-o", &missing], "no folder"),
         (&["import", "calibration", &text, "-o", &output], "a text file"),
         (&["info", &keras], "glavitu import keras"),
+        (&["info", &pickle], "glavitu import calibration"),
         (&["info", &missing], "cannot read"),
     ];
     for (args, part) in cases {

@@ -6,4 +6,5 @@ pub mod devices;
 pub mod forward;
 pub mod import;
 pub mod info;
+mod output_file;
 pub mod predict;
