@@ -67,3 +67,28 @@ fn mistakes_give_one_line_and_exit_code_2() {
     }
     assert!(!Path::new(&output).exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let model = tempfile::tempdir().expect("folder");
+    let path = model.path().join("c.json").display().to_string();
+    let pickle = data("calibrator.pickle").display().to_string();
+    let cases: [&[&str]; 4] = [
+        &["import", "calibration", &pickle, "--monotone", "-o", &path],
+        &["info", &path],
+        &["devices"],
+        &["completions", "bash"],
+    ];
+    for args in cases {
+        // The reading end is closed before the program starts.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
+            .args(args)
+            .stdout(writer)
+            .output()
+            .expect("runs");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
+}

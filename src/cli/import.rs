@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::output_file::check_output;
+use crate::cli::print_line;
 use crate::evaluate::calibration::MONOTONE_TOLERANCE;
 use crate::evaluate::calibration_pickle::import_calibrator;
 use crate::model::keras::{LocationKind, import_keras};
@@ -106,12 +107,12 @@ fn keras(args: KerasArgs) -> Result<()> {
     };
     let weights = import_keras(&args.input, &args.features, &location)?;
     weights.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} parameters, SHA-256 {}",
         args.output.display(),
         count(&parameters(weights.config())).0,
         weights.parameters_sha256()
-    );
+    ))?;
     Ok(())
 }
 
@@ -129,12 +130,12 @@ fn calibration(args: &CalibrationArgs) -> Result<()> {
         );
     }
     calibrator.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} with {} points, SHA-256 {}",
         args.output.display(),
         calibrator.kind(),
         calibrator.points(),
         calibrator.sha256()
-    );
+    ))?;
     Ok(())
 }

@@ -163,7 +163,7 @@ mod tests {
     fn a_plan_larger_than_the_machine_is_refused() {
         // Twenty terabytes.
         let graph = inference_graph(&ModelConfig::default(), 100_000).expect("a graph");
-        let error = CpuExecutor::new(&graph).err().expect("too large for any machine");
+        let error = CpuExecutor::new(&graph).expect_err("too large for any machine");
         assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
         let message = error.to_string();
         assert!(message.starts_with("the CPU cannot hold") && message.contains("unet.up3"), "{message}");
