@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// The plan does not fit the device.
     #[error(
-        "{device} cannot hold the plan: it needs {needed_bytes} bytes and {available_bytes} are available; the largest tensors are {largest}; use a smaller --batch or --device cpu"
+        "{device} cannot hold the plan: it needs {needed_bytes} bytes and {available_bytes} are available; the largest tensors are {largest}; use a smaller --batch or another --device"
     )]
     OutOfMemory {
         /// The device's name.
@@ -94,7 +94,7 @@ pub enum Error {
     },
     /// A single work item exceeds a limit of the device and cannot be split.
     #[error(
-        "node {node} needs {needed} for {limit_name}, but the device's limit is {limit}; use a smaller tile or --device cpu"
+        "node {node} needs {needed} for {limit_name}, but the device's limit is {limit}; use a smaller --batch, a smaller tile or --device cpu"
     )]
     DeviceLimit {
         /// The node of the graph.

@@ -125,6 +125,75 @@ fn inputs_that_do_not_fit() {
     refused(&["cannot read"]);
 }
 
+#[test]
+fn files_that_are_read_are_never_replaced() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "model.safetensors");
+    std::fs::copy(data("tiny_global_inference.safetensors"), place.path("in.safetensors")).expect("copied");
+    std::fs::copy(data("tiny_global.h5"), place.path("weights.h5")).expect("copied");
+    std::fs::copy(data("calibrator.pickle"), place.path("c.pickle")).expect("copied");
+    let (model, inputs) = (place.at("model.safetensors"), place.at("in.safetensors"));
+    let keras = |output: String| {
+        let args = ["import", "keras", &place.at("weights.h5"), "--features", "optical,dem", "-o", &output];
+        glavitu(&args.map(str::to_owned))
+    };
+    let pickle = place.at("c.pickle");
+    let runs = [
+        ("in.safetensors", forward(&model, &inputs, &inputs, "cpu", 1)),
+        ("model.safetensors", forward(&model, &inputs, &place.at("./model.safetensors"), "cpu", 1)),
+        ("weights.h5", keras(place.at("weights.h5"))),
+        ("c.pickle", glavitu(&["import", "calibration", &pickle, "-o", &pickle].map(str::to_owned))),
+    ];
+    for (name, run) in runs {
+        assert_eq!((run.code, run.out.as_str(), run.err.lines().count()), (Some(2), "", 1), "{name}: {}", run.err);
+        assert!(run.err.contains(name) && run.err.contains("found a file that is read"), "{}", run.err);
+    }
+    let same = |name: &str, original: &str| {
+        assert!(std::fs::read(place.path(name)).ok() == std::fs::read(data(original)).ok(), "{name} has changed");
+    };
+    same("in.safetensors", "tiny_global_inference.safetensors");
+    same("weights.h5", "tiny_global.h5");
+    same("c.pickle", "calibrator.pickle");
+}
+
+#[test]
+fn the_output_is_checked_before_the_work() {
+    let place = Workplace::new();
+    for (output, part) in [("none/o.safetensors", "no folder"), ("", "a folder")] {
+        // Neither file exists: the output is what is complained of first.
+        let run = forward(&place.at("m.safetensors"), &place.at("in.safetensors"), &place.at(output), "cpu", 1);
+        assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
+        assert!(run.err.contains(part), "{}", run.err);
+    }
+}
+
+#[test]
+fn results_that_are_not_numbers_are_told_of() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "model.safetensors");
+    let mut arrays = read_arrays(data("tiny_global_inference.safetensors")).expect("the reference");
+    arrays.retain(|a| a.name.starts_with("input."));
+    for array in &mut arrays {
+        array.data.fill(3e38);
+    }
+    write_arrays(place.path("in.safetensors"), &arrays).expect("written");
+    let run = forward(&place.at("model.safetensors"), &place.at("in.safetensors"), &place.at("o"), "cpu", 2);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(run.err.contains("WARN") && run.err.contains("values of output are not numbers"), "{}", run.err);
+}
+
+#[test]
+fn files_without_the_inputs_are_described_briefly() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "model.safetensors");
+    write_arrays(place.path("empty"), &[]).expect("written");
+    for (inputs, part) in [("empty", "found no arrays, expected"), ("model.safetensors", "conv2.bias, ..., expected")] {
+        let run = forward(&place.at("model.safetensors"), &place.at(inputs), &place.at("o"), "cpu", 1);
+        assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
+        assert!(run.err.contains(part) && run.err.len() < 700, "{}", run.err);
+    }
+}
+
 /// The folder with the full-size model, if it is there and `GLAVITU_FULL=1` asks for the long checks.
 fn full() -> Option<std::path::PathBuf> {
     if std::env::var_os("GLAVITU_FULL").is_none_or(|value| value != "1") {

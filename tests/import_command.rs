@@ -50,12 +50,14 @@ fn mistakes_give_one_line_and_exit_code_2() {
     let missing = folder.path().join("none/m.safetensors").display().to_string();
     let (keras, text) =
         (data("tiny_global.h5").display().to_string(), data("make_calibrator.py").display().to_string());
-    let cases: [(&[&str], &str); 6] = [
+    let pickle = data("calibrator.pickle").display().to_string();
+    let cases: [(&[&str], &str); 7] = [
         (&["import", "keras", &keras, "--features", "dem", "-o", &output], "6, 2 channels"),
         (&["import", "keras", &text, "--features", "dem", "-o", &output], "a text file"),
         (&["import", "keras", &keras, "--features", "optical,dem", "-o", &missing], "no folder"),
         (&["import", "calibration", &text, "-o", &output], "a text file"),
         (&["info", &keras], "glavitu import keras"),
+        (&["info", &pickle], "glavitu import calibration"),
         (&["info", &missing], "cannot read"),
     ];
     for (args, part) in cases {
@@ -64,4 +66,29 @@ fn mistakes_give_one_line_and_exit_code_2() {
         assert!(err.starts_with("error: ") && err.contains(part), "{err}");
     }
     assert!(!Path::new(&output).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let model = tempfile::tempdir().expect("folder");
+    let path = model.path().join("c.json").display().to_string();
+    let pickle = data("calibrator.pickle").display().to_string();
+    let cases: [&[&str]; 4] = [
+        &["import", "calibration", &pickle, "--monotone", "-o", &path],
+        &["info", &path],
+        &["devices"],
+        &["completions", "bash"],
+    ];
+    for args in cases {
+        // The reading end is closed before the program starts.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
+            .args(args)
+            .stdout(writer)
+            .output()
+            .expect("runs");
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
 }

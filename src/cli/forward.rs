@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
+use crate::cli::output_file::check_output;
 use crate::device;
 use crate::error::Error;
 use crate::executor::Arrays;
@@ -48,6 +49,7 @@ pub struct ForwardArgs {
 /// Files that do not fit together, or a device that fails.
 pub fn run(args: &ForwardArgs) -> Result<()> {
     let start = Instant::now();
+    check_output(&args.output, &[&args.model, &args.inputs])?;
     let weights = Weights::load(&args.model)?;
     let arrays = read_arrays(&args.inputs)?;
     let samples = check_inputs(args, weights.config(), &arrays)?;
@@ -58,9 +60,11 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     for first in (0..samples).step_by(args.batch) {
         let count = args.batch.min(samples - first);
         // Shapes are static: a shorter last batch gets a graph of its own.
-        let mut current = match executor.take() {
-            Some((planned, executor)) if planned == count => executor,
-            _ => {
+        // The one of the batches before goes first: two do not fit where one just fits.
+        let kept = executor.take().filter(|(planned, _)| *planned == count);
+        let mut current = match kept {
+            Some((_, executor)) => executor,
+            None => {
                 let begin = Instant::now();
                 let mut made = device::executor(&args.device, &inference_graph(weights.config(), count)?)?;
                 made.load(&weights)?;
@@ -78,6 +82,16 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
         computing += begin.elapsed();
         append(&current.plan().graph, samples, outputs, &mut results);
         executor = Some((count, current));
+    }
+    for result in &results {
+        let wrong = result.data.iter().filter(|value| !value.is_finite()).count();
+        if wrong > 0 {
+            tracing::warn!(
+                "{wrong} of {} values of {} are not numbers: the inputs may be far outside the normalised range of about 0 to 1",
+                result.data.len(),
+                result.name
+            );
+        }
     }
     write_arrays(&args.output, &results)?;
     if let Some((_, executor)) = executor {
@@ -122,8 +136,7 @@ fn check_inputs(args: &ForwardArgs, config: &ModelConfig, arrays: &[NamedArray])
     for (_, tensor) in graph.sources(Source::Input) {
         let shape = tensor.shape.to_vec();
         let Some(array) = arrays.iter().find(|a| a.name == tensor.name) else {
-            let names: Vec<&str> = arrays.iter().map(|a| a.name.as_str()).collect();
-            return Err(wrong(format!("arrays {}", names.join(", ")), format!("an array {}", tensor.name)).into());
+            return Err(wrong(listed(arrays), format!("an array {}", tensor.name)).into());
         };
         let expected = format!("N x {}", shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join(" x "));
         if array.shape.len() != shape.len() || array.shape[1..] != shape[1..] || array.shape[0] == 0 {
@@ -144,4 +157,14 @@ fn check_inputs(args: &ForwardArgs, config: &ModelConfig, arrays: &[NamedArray])
         }
     }
     Ok(samples.unwrap_or(0))
+}
+
+/// The names of the arrays of a file, for a message; cut after eight.
+fn listed(arrays: &[NamedArray]) -> String {
+    let names: Vec<&str> = arrays.iter().take(8).map(|a| a.name.as_str()).collect();
+    match arrays.len() {
+        0 => "no arrays".into(),
+        1..=8 => format!("arrays {}", names.join(", ")),
+        all => format!("{all} arrays {}, ...", names.join(", ")),
+    }
 }

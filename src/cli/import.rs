@@ -1,10 +1,12 @@
 //! `glavitu import`: published weights and calibrators become files of this project.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::output_file::check_output;
+use crate::cli::print_line;
 use crate::evaluate::calibration::MONOTONE_TOLERANCE;
 use crate::evaluate::calibration_pickle::import_calibrator;
 use crate::model::keras::{LocationKind, import_keras};
@@ -89,7 +91,7 @@ pub fn run(args: ImportArgs) -> Result<()> {
 }
 
 fn keras(args: KerasArgs) -> Result<()> {
-    check_folder(&args.output)?;
+    check_output(&args.output, &[&args.input])?;
     let location = match (args.location, args.regions) {
         (Some(LocationOption::Coordinates), Some(_)) => {
             return Err(crate::Error::bad_argument(
@@ -105,17 +107,17 @@ fn keras(args: KerasArgs) -> Result<()> {
     };
     let weights = import_keras(&args.input, &args.features, &location)?;
     weights.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} parameters, SHA-256 {}",
         args.output.display(),
         count(&parameters(weights.config())).0,
         weights.parameters_sha256()
-    );
+    ))?;
     Ok(())
 }
 
 fn calibration(args: &CalibrationArgs) -> Result<()> {
-    check_folder(&args.output)?;
+    check_output(&args.output, &[&args.input])?;
     let mut calibrator = import_calibrator(&args.input)?;
     let fall = calibrator.largest_fall();
     if args.monotone {
@@ -128,25 +130,12 @@ fn calibration(args: &CalibrationArgs) -> Result<()> {
         );
     }
     calibrator.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} with {} points, SHA-256 {}",
         args.output.display(),
         calibrator.kind(),
         calibrator.points(),
         calibrator.sha256()
-    );
+    ))?;
     Ok(())
-}
-
-/// Fails before any work if the output's folder is missing.
-fn check_folder(output: &Path) -> crate::Result<()> {
-    match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(crate::Error::bad_file(
-            output,
-            format!("no folder {}", folder.display()),
-            "an existing folder",
-            "make it first",
-        )),
-        _ => Ok(()),
-    }
 }

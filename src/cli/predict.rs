@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::atomic_file::StagedFiles;
+use crate::cli::print_line;
 use crate::device;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
@@ -193,7 +194,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     };
     let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
     let report = write(args, &products, &origin, || report(start.elapsed() - predicted))?;
-    announce(args, &products, &report, start.elapsed());
+    announce(args, &products, &report, start.elapsed())?;
     Ok(())
 }
 
@@ -228,18 +229,19 @@ fn stop_if_interrupted() -> Result<(), Error> {
 }
 
 /// Says on standard output what was found: to people in a line, to programs as JSON.
-fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) {
+fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) -> std::io::Result<()> {
     if args.json {
-        println!("{report:#}");
+        print_line(format_args!("{report:#}"))?;
     } else {
-        println!(
+        print_line(format_args!(
             "{} outlines, {:.2} km2 of glacier, in {:.1} s; see {}",
             products.outline_count(),
             products.glacier_area_km2(),
             elapsed.as_secs_f64(),
             args.output.display()
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn scene_files(args: &PredictArgs) -> SceneFiles {

@@ -20,20 +20,22 @@ pub(super) enum Block {
 }
 
 impl Block {
-    /// `len` floats.
-    pub(super) fn new(len: usize) -> Self {
+    /// `len` floats; `None` if the system refuses.
+    pub(super) fn new(len: usize) -> Option<Self> {
         #[cfg(unix)]
-        if len * size_of::<f32>() >= LARGE
-            && let Ok(map) = memmap2::MmapMut::map_anon(len * size_of::<f32>())
-        {
+        if len.checked_mul(size_of::<f32>())? >= LARGE {
+            let map = memmap2::MmapMut::map_anon(len * size_of::<f32>()).ok()?;
             #[cfg(target_os = "linux")]
             {
                 // Only advice: without large pages everything works, slower at first.
                 let _ = map.advise(memmap2::Advice::HugePage);
             }
-            return Self::Pages(map);
+            return Some(Self::Pages(map));
         }
-        Self::Heap(vec![0.0; len])
+        let mut floats = Vec::new();
+        floats.try_reserve_exact(len).ok()?;
+        floats.resize(len, 0.0);
+        Some(Self::Heap(floats))
     }
 }
 
@@ -61,6 +63,22 @@ impl DerefMut for Block {
             Self::Heap(floats) => floats,
             #[cfg(unix)]
             Self::Pages(map) => bytemuck::cast_slice_mut(map),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Block;
+
+    #[test]
+    fn blocks_are_zero_or_refused() {
+        for len in [0, 1, 1000, 1 << 19] {
+            let block = Block::new(len).expect("a little memory");
+            assert!(block.len() == len && block.iter().all(|v| v.to_bits() == 0), "{len}");
+        }
+        for len in [usize::MAX, usize::MAX / 4, usize::MAX / 8] {
+            assert!(Block::new(len).is_none(), "{len}");
         }
     }
 }

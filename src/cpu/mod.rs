@@ -1,7 +1,9 @@
 //! The native executor: runs a plan step by step with the operators' CPU code, on all cores.
 
+mod available;
 mod block;
 
+use available::available_bytes;
 use block::Block;
 
 use crate::error::Result;
@@ -28,20 +30,23 @@ impl CpuExecutor {
     /// Plans `graph`. Memory is taken when weights are loaded.
     ///
     /// # Errors
-    /// The plan cannot be made.
+    /// The plan cannot be made, or needs more memory than the machine has left ([`crate::Error::OutOfMemory`]).
     pub fn new(graph: &Graph) -> Result<Self> {
         let plan = Plan::new(graph, &Target::Cpu)?;
+        if let Some(available) = available_bytes().filter(|&available| available < plan.peak_bytes()) {
+            return Err(plan.out_of_memory("the CPU", available));
+        }
         Ok(Self { plan, memory: Memory::default() })
     }
 }
 
 impl Memory {
-    fn step(&mut self, plan: &Plan, step: &Step) {
+    fn step(&mut self, plan: &Plan, step: &Step) -> Result<()> {
         let node = &plan.graph.nodes()[step.node];
         let shapes = plan.graph.shapes(node);
         // Outputs and temporary memory are taken out of their arenas while the operator runs: no two tensors alive at
         // one time share a slot, so what stays holds all inputs.
-        let mut taken: Vec<Block> = node.outputs.iter().map(|&t| self.take(plan, t)).collect();
+        let mut taken: Vec<Block> = node.outputs.iter().map(|&t| self.take(plan, t)).collect::<Result<_>>()?;
         let mut scratch = step.scratch.first().map(|&slot| std::mem::take(&mut self.slots[slot])).unwrap_or_default();
         {
             let inputs: Vec<&[f32]> = node.inputs.iter().map(|&t| self.view(plan, t)).collect();
@@ -56,6 +61,7 @@ impl Memory {
         if let Some(&slot) = step.scratch.first() {
             self.slots[slot] = scratch;
         }
+        Ok(())
     }
 
     /// A tensor's values.
@@ -69,11 +75,22 @@ impl Memory {
     }
 
     /// Memory to write a tensor to: its slot, or new memory for a prepared one (they are made once).
-    fn take(&mut self, plan: &Plan, tensor: TensorId) -> Block {
+    fn take(&mut self, plan: &Plan, tensor: TensorId) -> Result<Block> {
         match plan.placements[tensor.index()] {
-            Placement::Slot(slot) => std::mem::take(&mut self.slots[slot]),
-            _ => Block::new(plan.graph.shape(tensor).elements()),
+            Placement::Slot(slot) => Ok(std::mem::take(&mut self.slots[slot])),
+            _ => self.block(plan, plan.graph.shape(tensor).elements()),
         }
+    }
+
+    /// New memory beside what is held.
+    fn block(&self, plan: &Plan, len: usize) -> Result<Block> {
+        Block::new(len).ok_or_else(|| plan.out_of_memory("the CPU", self.bytes()))
+    }
+
+    /// Bytes held.
+    fn bytes(&self) -> u64 {
+        let Self { parameters, prepared, slots } = self;
+        4 * [parameters, prepared].into_iter().chain(slots).map(|block| block.len() as u64).sum::<u64>()
     }
 
     fn put_back(&mut self, plan: &Plan, tensor: TensorId, memory: Block) {
@@ -87,10 +104,14 @@ impl Memory {
 
 impl Executor for CpuExecutor {
     fn load(&mut self, weights: &dyn ArraySource) -> Result<()> {
+        // What an earlier load took is given back first.
+        self.memory = Memory::default();
         let memory = &mut self.memory;
-        memory.parameters = Block::new(self.plan.parameter_floats);
-        memory.prepared = Block::new(self.plan.prepared_floats);
-        memory.slots = self.plan.slots.iter().map(|&len| Block::new(len)).collect();
+        memory.parameters = memory.block(&self.plan, self.plan.parameter_floats)?;
+        memory.prepared = memory.block(&self.plan, self.plan.prepared_floats)?;
+        for &len in &self.plan.slots {
+            memory.slots.push(memory.block(&self.plan, len)?);
+        }
         for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
             let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
             if let Placement::Parameter(offset) = self.plan.placements[id.index()] {
@@ -98,7 +119,7 @@ impl Executor for CpuExecutor {
             }
         }
         for step in &self.plan.prepare {
-            memory.step(&self.plan, step);
+            memory.step(&self.plan, step)?;
         }
         Ok(())
     }
@@ -111,7 +132,7 @@ impl Executor for CpuExecutor {
             }
         }
         for step in &self.plan.steps {
-            self.memory.step(&self.plan, step);
+            self.memory.step(&self.plan, step)?;
         }
         let outputs = self.plan.graph.outputs();
         Ok(outputs.iter().map(|(name, id)| (name.clone(), self.memory.view(&self.plan, *id).to_vec())).collect())
@@ -122,11 +143,30 @@ impl Executor for CpuExecutor {
     }
 
     fn allocated_bytes(&self) -> u64 {
-        let Memory { parameters, prepared, slots } = &self.memory;
-        4 * [parameters, prepared].into_iter().chain(slots).map(|block| block.len() as u64).sum::<u64>()
+        self.memory.bytes()
     }
 
     fn device(&self) -> String {
         format!("CPU ({} threads)", rayon::current_num_threads())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CpuExecutor;
+    use crate::error::Error;
+    use crate::model::ModelConfig;
+    use crate::model::network::inference_graph;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_plan_larger_than_the_machine_is_refused() {
+        // Twenty terabytes.
+        let graph = inference_graph(&ModelConfig::default(), 100_000).expect("a graph");
+        let error = CpuExecutor::new(&graph).expect_err("too large for any machine");
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.starts_with("the CPU cannot hold") && message.contains("unet.up3"), "{message}");
+        assert!(message.contains("a smaller --batch"), "{message}");
     }
 }

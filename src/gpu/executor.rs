@@ -208,14 +208,7 @@ fn refused(gpu: &Gpu, plan: &Plan, held: u64, error: &wgpu::Error) -> Error {
     if !matches!(error, wgpu::Error::OutOfMemory { .. }) {
         return gpu.lost(error.to_string());
     }
-    let largest: Vec<String> =
-        plan.largest_tensors(3).into_iter().map(|(name, b)| format!("{name}: {b} bytes")).collect();
-    Error::OutOfMemory {
-        device: gpu.summary.name.clone(),
-        needed_bytes: plan.peak_bytes(),
-        available_bytes: held,
-        largest: largest.join(", "),
-    }
+    plan.out_of_memory(&gpu.summary.name, held)
 }
 
 /// Makes the dispatches of `steps`, cut into submissions of bounded work.

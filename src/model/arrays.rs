@@ -78,10 +78,10 @@ pub(crate) fn container_from_bytes(path: &Path, bytes: &[u8]) -> Result<Containe
             path,
             format!("{} ({reason})", describe(bytes)),
             "a whole safetensors file",
-            if bytes.starts_with(b"\x89HDF") {
-                "import Keras weights with `glavitu import keras` first"
-            } else {
-                "give a .safetensors file, or copy it again if it was cut short"
+            match bytes {
+                [0x89, b'H', b'D', b'F', ..] => "import Keras weights with `glavitu import keras` first",
+                [0x80, 2..=5, ..] => "import a pickled calibrator with `glavitu import calibration` first",
+                _ => "give a .safetensors file, or copy it again if it was cut short",
             },
         )
     };
@@ -94,10 +94,10 @@ pub(crate) fn container_from_bytes(path: &Path, bytes: &[u8]) -> Result<Containe
     for name in names.drain(..) {
         let view = tensors.tensor(&name).map_err(|e| not_safetensors(e.to_string()))?;
         let data = match view.dtype() {
-            Dtype::F32 => convert(view.data(), f32::from_le_bytes),
-            Dtype::F64 => convert(view.data(), |b| round(f64::from_le_bytes(b))),
-            Dtype::F16 => convert(view.data(), |b| half::f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(view.data(), |b| half::bf16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => convert(path, view.data(), f32::from_le_bytes)?,
+            Dtype::F64 => convert(path, view.data(), |b| round(f64::from_le_bytes(b)))?,
+            Dtype::F16 => convert(path, view.data(), |b| half::f16::from_le_bytes(b).to_f32())?,
+            Dtype::BF16 => convert(path, view.data(), |b| half::bf16::from_le_bytes(b).to_f32())?,
             other => {
                 return Err(Error::bad_file(
                     path,
@@ -117,8 +117,13 @@ fn round(value: f64) -> f32 {
     value as f32
 }
 
-fn convert<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|chunk| decode(*chunk)).collect()
+/// Decodes the values of an array. Files may be larger than what memory is left, so this can fail.
+fn convert<const N: usize>(path: &Path, bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>> {
+    let chunks = bytes.as_chunks::<N>().0;
+    let mut values = Vec::new();
+    values.try_reserve_exact(chunks.len()).map_err(|e| Error::io("read", path, e.into()))?;
+    values.extend(chunks.iter().map(|chunk| decode(*chunk)));
+    Ok(values)
 }
 
 /// Names a file's kind by its first bytes, for messages.

@@ -6,7 +6,7 @@
 pub mod fusion;
 pub mod slots;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Caps, Graph, Node, Source, TensorId};
 use slots::Lifetime;
 
@@ -136,6 +136,18 @@ impl Plan {
         sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         sizes.truncate(count);
         sizes
+    }
+
+    /// The error for a device that has only `available` bytes for this plan.
+    pub(crate) fn out_of_memory(&self, device: &str, available: u64) -> Error {
+        let largest: Vec<String> =
+            self.largest_tensors(3).into_iter().map(|(name, bytes)| format!("{name}: {bytes} bytes")).collect();
+        Error::OutOfMemory {
+            device: device.to_owned(),
+            needed_bytes: self.peak_bytes(),
+            available_bytes: available,
+            largest: largest.join(", "),
+        }
     }
 }
 
