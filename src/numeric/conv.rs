@@ -331,12 +331,19 @@ fn accumulate<S: Simd, const PIXELS: usize>(
         for b in 0..kw {
             let taps = &weights[(a * kw + b) * ci * VECTORS..][..ci * VECTORS];
             let lines = &input[a * ci * line..][..ci * line];
+            // Each tap is summed on its own first: short sums round less than one long one.
+            let mut tap = [[simd.splat_f32s(0.0); VECTORS]; PIXELS];
             for (weights, line) in taps.chunks_exact(VECTORS).zip(lines.chunks_exact(line)) {
-                for (sums, &x) in sums.iter_mut().zip(&line[before + b..before + b + PIXELS]) {
+                for (tap, &x) in tap.iter_mut().zip(&line[before + b..before + b + PIXELS]) {
                     let x = simd.splat_f32s(x);
-                    for (sum, &weight) in sums.iter_mut().zip(weights) {
+                    for (sum, &weight) in tap.iter_mut().zip(weights) {
                         *sum = simd.mul_add_e_f32s(x, weight, *sum);
                     }
+                }
+            }
+            for (sums, tap) in sums.iter_mut().zip(tap) {
+                for (sum, tap) in sums.iter_mut().zip(tap) {
+                    *sum = simd.add_f32s(*sum, tap);
                 }
             }
         }
