@@ -1,10 +1,10 @@
 //! `glavitu completions`: scripts that complete commands, options and paths in a shell.
 
-use std::io;
-
 use anyhow::Result;
 use clap::{Args, Command};
 use clap_complete::Shell;
+
+use crate::cli::print_line;
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
@@ -24,6 +24,6 @@ pub struct CompletionsArgs {
 pub fn run(args: &CompletionsArgs, program: &mut Command) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, program, "glavitu", &mut script);
-    io::Write::write_all(&mut io::stdout(), &script)?;
+    print_line(String::from_utf8_lossy(&script).trim_end())?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueHint};
 
 use crate::atomic_file::StagedFiles;
+use crate::cli::print_line;
 use crate::dataset::synthetic::{SIDES, SyntheticScene};
 use crate::error::Error;
 
@@ -64,9 +65,9 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
     staged.publish()?;
     let summary = scene.summary();
     if args.json {
-        println!("{summary:#}");
+        print_line(format_args!("{summary:#}"))
     } else {
-        println!(
+        print_line(format_args!(
             "{} x {} pixels, {} to {} m, {:.2} km2 of glacier; see {}",
             args.size,
             args.size,
@@ -74,7 +75,6 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
             summary["highest_m"],
             summary["glacier_area_km2"].as_f64().unwrap_or_default(),
             args.output.display()
-        );
+        ))
     }
-    Ok(())
 }

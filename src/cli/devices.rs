@@ -1,12 +1,11 @@
 //! `glavitu devices`: what can compute here.
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::Args;
 use comfy_table::Table;
 use serde::Serialize;
 
+use crate::cli::print_line;
 use crate::device::automatic;
 use crate::gpu::{AdapterSummary, adapters};
 
@@ -52,7 +51,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     } else {
         format!("{}\n\n--device auto takes {auto}.", table(&list, &cpu))
     };
-    writeln!(std::io::stdout(), "{text}")?;
+    print_line(text)?;
     Ok(())
 }
 

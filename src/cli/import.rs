@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::print_line;
 use crate::evaluate::calibration::MONOTONE_TOLERANCE;
 use crate::evaluate::calibration_pickle::import_calibrator;
 use crate::model::keras::{LocationKind, import_keras};
@@ -105,13 +106,12 @@ fn keras(args: KerasArgs) -> Result<()> {
     };
     let weights = import_keras(&args.input, &args.features, &location)?;
     weights.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} parameters, SHA-256 {}",
         args.output.display(),
         count(&parameters(weights.config())).0,
         weights.parameters_sha256()
-    );
-    Ok(())
+    ))
 }
 
 fn calibration(args: &CalibrationArgs) -> Result<()> {
@@ -128,14 +128,13 @@ fn calibration(args: &CalibrationArgs) -> Result<()> {
         );
     }
     calibrator.save(&args.output)?;
-    println!(
+    print_line(format_args!(
         "{}: {} with {} points, SHA-256 {}",
         args.output.display(),
         calibrator.kind(),
         calibrator.points(),
         calibrator.sha256()
-    );
-    Ok(())
+    ))
 }
 
 /// Fails before any work if the output's folder is missing.

@@ -7,6 +7,7 @@ use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
+use crate::cli::print_line;
 use crate::evaluate::Calibrator;
 use crate::evaluate::calibration::MONOTONE_TOLERANCE;
 use crate::model::parameters::count;
@@ -44,11 +45,10 @@ pub fn run(args: InfoArgs) -> Result<()> {
     };
     if args.json {
         let object: serde_json::Map<_, _> = info.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        print_line(serde_json::to_string_pretty(&object)?)
     } else {
-        println!("{}", table(&args.file, &info));
+        print_line(table(&args.file, &info))
     }
-    Ok(())
 }
 
 /// A calibrator is a JSON text; a weight file begins with a length.

@@ -1,5 +1,8 @@
 //! The subcommands of the program `glavitu`, one file each.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
+
 pub mod completions;
 pub mod dataset;
 pub mod devices;
@@ -7,3 +10,14 @@ pub mod forward;
 pub mod import;
 pub mod info;
 pub mod predict;
+
+/// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
+fn print_line(text: impl Display) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            anyhow::bail!("cannot write to standard output: {error}")
+        }
+        _ => Ok(()),
+    }
+}
