@@ -57,14 +57,26 @@ impl StagedFiles {
     /// Renames every staged file to its target.
     ///
     /// # Errors
-    /// The rename fails (target is a folder, say). Files renamed before that stay.
+    /// A target is a folder; then nothing is renamed. Or the system refuses a rename; files renamed before that stay.
     pub fn publish(self) -> Result<()> {
+        self.files.iter().try_for_each(|(_, target)| check_replaceable(target))?;
         for (file, target) in self.files {
             set_ordinary_permissions(file.path()).map_err(|e| Error::io("write", &target, e))?;
             file.persist(&target).map_err(|e| Error::io("write", &target, e.error))?;
         }
         Ok(())
     }
+}
+
+/// Checks that a file can be renamed to `target`.
+///
+/// # Errors
+/// It is a folder.
+pub fn check_replaceable(target: &Path) -> Result<()> {
+    if target.is_dir() {
+        return Err(Error::bad_file(target, "a folder", "a file or nothing", "move it away, or choose another output"));
+    }
+    Ok(())
 }
 
 /// Writes one file whole or not at all.

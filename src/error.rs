@@ -153,13 +153,26 @@ impl Error {
     /// Whether the user's input is at fault (exit code 2) rather than the machine (exit code 1).
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        matches!(
-            self,
-            Self::BadFile { .. }
-                | Self::BadArgument { .. }
-                | Self::Shape { .. }
-                | Self::Io { .. }
-                | Self::NoDevice { .. }
-        )
+        use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
+        match self {
+            // A full disk is no mistake; a missing file or a folder that may not be written is one.
+            Self::Io { source, .. } => !matches!(source.kind(), StorageFull | QuotaExceeded | OutOfMemory),
+            Self::BadFile { .. } | Self::BadArgument { .. } | Self::Shape { .. } | Self::NoDevice { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn a_full_disk_is_not_the_users_mistake() {
+        let io = |kind: ErrorKind| Error::io("write", "outlines.tif", kind.into());
+        assert!(!io(ErrorKind::StorageFull).is_bad_input());
+        assert!(io(ErrorKind::NotFound).is_bad_input());
+        assert!(io(ErrorKind::PermissionDenied).is_bad_input());
     }
 }

@@ -1,6 +1,6 @@
 //! The program `glavitu`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -61,7 +61,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages already name their cause.
-            eprintln!("error: {error}");
+            // Where standard error is gone, the exit code is what remains.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(match error.downcast_ref::<Error>() {
                 Some(Error::Interrupted) => 130,
                 Some(error) if error.is_bad_input() => 2,

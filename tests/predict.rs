@@ -491,3 +491,120 @@ fn interrupted_runs_write_nothing() {
 fn devices_that_are_none() {
     refused(&workplace(), &["--device", "nonsense"], &["nonsense", "available", "glavitu devices"]);
 }
+
+/// Runs the program with closed pipes for its output.
+#[cfg(unix)]
+fn unread(args: &[String], out: bool) -> std::process::Output {
+    use std::process::{Command, Stdio};
+
+    let gone = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"));
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if out {
+        command.stdout(gone())
+    } else {
+        command.stderr(gone())
+    };
+    command.output().expect("runs")
+}
+
+#[cfg(unix)]
+#[test]
+fn readers_that_have_gone() {
+    let place = workplace();
+    let info = ["info".to_owned(), place.at("global.safetensors")];
+    for args in [arguments(&place, "result", &[]), arguments(&place, "result", &["--json"]), info.to_vec()] {
+        let ended = unread(&args, true);
+        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""), "{args:?}");
+    }
+    assert_eq!(names(&place.path("result")), FILES);
+    let ended = unread(&arguments(&place, "refused", &["--smoothing", "2"]), false);
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(2), &b""[..]));
+}
+
+#[test]
+fn folders_in_the_way_of_files() {
+    let place = workplace();
+    for name in FILES {
+        fs::create_dir_all(place.path("result").join(name)).expect("made");
+        let run = glavitu(&arguments(&place, "result", &[]));
+        assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
+        assert!(run.err.contains(name) && run.err.contains("found a folder"), "{}", run.err);
+        assert_eq!(names(&place.path("result")), [name]);
+        fs::remove_dir(place.path("result").join(name)).expect("removed");
+    }
+}
+
+#[test]
+fn positions_beyond_the_earth() {
+    let place = workplace();
+    let (grid, bands) = optical(&place);
+    let (_, elevation) = raster(place.at("scene/elevation.tif"));
+    let put = |epsg: u32, transform: [f64; 6]| {
+        let grid = Grid { transform, crs: Crs::from_epsg(epsg).ok(), ..grid.clone() };
+        write_optical(&place.at("scene/optical.tif"), &grid, &bands);
+        write_floats(place.at("scene/elevation.tif"), &grid, &elevation, &Metadata::default()).expect("written");
+    };
+    put(4326, [0.01, 0.0, 10.0, 0.0, -0.01, 90.3]);
+    refused(&place, &[], &["90.3", "latitude"]);
+    put(32632, [30.0, 0.0, 5e7, 0.0, -30.0, 5e7]);
+    refused(&place, &[], &["cannot transform"]);
+    // Pixels centred on the pole.
+    put(4326, [0.001, 0.0, 10.0, 0.0, -0.001, 90.0005]);
+    predict(&place, "pole", &[]);
+    let report = json(&fs::read_to_string(place.path("pole/run.json")).expect("run.json"));
+    assert!(report["result"]["glacier_area_km2"].as_f64().is_some_and(f64::is_finite));
+}
+
+#[test]
+fn one_file_for_two_bands() {
+    let place = workplace();
+    let (grid, bands) = optical(&place);
+    let path = |band: usize| place.at(&format!("B{band}.tif"));
+    for (number, band) in bands.iter().enumerate() {
+        write_floats(path(number), &grid, band, &Metadata::default()).expect("written");
+    }
+    let mut args = arguments(&place, "refused", &[]);
+    args.splice(4..5, [0, 1, 2, 3, 4, 4].map(path));
+    refused_as(args, &place.path("refused"), &["B4.tif", "twice"]);
+}
+
+#[test]
+fn integers_without_a_scale_are_noticed() {
+    let place = workplace();
+    let (grid, mut bands) = optical(&place);
+    bands[4].iter_mut().for_each(|v| *v = (*v * 1e4).round() + 100.0);
+    write_optical(&place.at("scene/optical.tif"), &grid, &bands);
+    let run = predict(&place, "result", &[]);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.contains("WARN") && run.err.contains("band 5") && run.err.contains("-scale"), "{}", run.err);
+}
+
+#[test]
+fn masked_pixels_have_no_data() {
+    use tiff_writer::{ImageBuilder, TiffWriter, WriteOptions};
+
+    let place = Workplace::new();
+    let path = place.path("masked.tif");
+    let mut writer =
+        TiffWriter::new(fs::File::create(&path).expect("created"), WriteOptions::default()).expect("a header");
+    let main = writer.add_image(ImageBuilder::new(3, 2).sample_type::<f32>().strips(2)).expect("an image");
+    writer.write_block(&main, 0, &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]).expect("written");
+    let mask = ImageBuilder::new(3, 2).sample_type::<u8>().strips(2).overview();
+    let mask = writer.add_image(mask).expect("a mask");
+    writer.write_block(&mask, 0, &[255_u8, 0, 255, 255, 255, 0]).expect("written");
+    writer.finish().expect("finished");
+    // The writer makes overviews but no masks: tag 254, of one 32-bit number, says 1 for an overview and 4 for a mask.
+    let mut bytes = fs::read(&path).expect("the file");
+    let overview = [254, 0, 4, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+    let at = bytes.windows(overview.len()).position(|w| w == overview).expect("an overview");
+    bytes[at + 8] = 4;
+    fs::write(&path, bytes).expect("written");
+    let (_, values) = raster(&path);
+    assert_eq!(values.iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, false, false, false, true]);
+    assert_eq!(values[4], 5.0);
+}

@@ -65,7 +65,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
     staged.publish()?;
     let summary = scene.summary();
     if args.json {
-        print_line(format_args!("{summary:#}"))?;
+        print_line(format_args!("{summary:#}"))
     } else {
         print_line(format_args!(
             "{} x {} pixels, {} to {} m, {:.2} km2 of glacier; see {}",
@@ -75,7 +75,6 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
             summary["highest_m"],
             summary["glacier_area_km2"].as_f64().unwrap_or_default(),
             args.output.display()
-        ))?;
+        ))
     }
-    Ok(())
 }

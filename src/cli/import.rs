@@ -112,8 +112,7 @@ fn keras(args: KerasArgs) -> Result<()> {
         args.output.display(),
         count(&parameters(weights.config())).0,
         weights.parameters_sha256()
-    ))?;
-    Ok(())
+    ))
 }
 
 fn calibration(args: &CalibrationArgs) -> Result<()> {
@@ -123,8 +122,8 @@ fn calibration(args: &CalibrationArgs) -> Result<()> {
     if args.monotone {
         calibrator = calibrator.monotone();
     } else if fall > MONOTONE_TOLERANCE {
-        eprintln!(
-            "warning: {}: calibrated confidence falls by up to {fall:.4} as raw confidence grows; \
+        tracing::warn!(
+            "{}: calibrated confidence falls by up to {fall:.4} as raw confidence grows; \
              import with --monotone for one that never falls",
             args.input.display()
         );
@@ -136,6 +135,5 @@ fn calibration(args: &CalibrationArgs) -> Result<()> {
         calibrator.kind(),
         calibrator.points(),
         calibrator.sha256()
-    ))?;
-    Ok(())
+    ))
 }

@@ -45,11 +45,10 @@ pub fn run(args: InfoArgs) -> Result<()> {
     };
     if args.json {
         let object: serde_json::Map<_, _> = info.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        print_line(serde_json::to_string_pretty(&object)?)?;
+        print_line(serde_json::to_string_pretty(&object)?)
     } else {
-        print_line(table(&args.file, &info))?;
+        print_line(table(&args.file, &info))
     }
-    Ok(())
 }
 
 /// A calibrator is a JSON text; a weight file begins with a length.

@@ -1,5 +1,8 @@
 //! The subcommands of the program `glavitu`, one file each.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write, stdout};
+
 pub mod completions;
 pub mod dataset;
 pub mod devices;
@@ -9,11 +12,13 @@ pub mod info;
 mod output_file;
 pub mod predict;
 
-/// Prints a line for the user or another program. A reader that has seen enough and gone is no failure.
-fn print_line(text: impl std::fmt::Display) -> std::io::Result<()> {
-    use std::io::Write;
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+/// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
+fn print_line(text: impl Display) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            anyhow::bail!("cannot write to standard output: {error}")
+        }
+        _ => Ok(()),
     }
 }

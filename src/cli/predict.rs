@@ -10,7 +10,7 @@ use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::atomic_file::StagedFiles;
+use crate::atomic_file::{StagedFiles, check_replaceable};
 use crate::cli::print_line;
 use crate::device;
 use crate::error::Error;
@@ -18,12 +18,12 @@ use crate::evaluate::Calibrator;
 use crate::executor::Executor;
 use crate::infer::location::{LocationChoice, location_vector};
 use crate::infer::predict::predict;
-use crate::infer::products::Products;
+use crate::infer::products::{FILES, Products};
 use crate::infer::scene::{Scene, SceneFiles};
 use crate::infer::tiles::Tiling;
 use crate::model::Weights;
 use crate::model::network::inference_graph;
-use crate::raster::Crs;
+use crate::raster::{Crs, Grid, Transformer};
 
 /// Map the glaciers of a scene.
 ///
@@ -94,6 +94,9 @@ pub struct PredictArgs {
     output: PathBuf,
 }
 
+/// The file that says how the others were made.
+const REPORT: &str = "run.json";
+
 /// Set by Ctrl-C; looked at between batches.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -112,6 +115,9 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     // Everything that can be refused is refused before the long part begins.
     check_smoothing(args.smoothing)?;
     check_writable(&args.output)?;
+    for name in FILES.into_iter().chain([REPORT]) {
+        check_replaceable(&args.output.join(name))?;
+    }
     let weights = Weights::load(&args.model)?;
     let config = weights.config();
     let calibrator = args.calibration.as_deref().map(Calibrator::load).transpose()?;
@@ -128,6 +134,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
             config.tile
         );
     }
+    check_position(grid)?;
     let read = start.elapsed();
 
     let mut executor = device::executor(&args.device, &inference_graph(config, args.batch)?)?;
@@ -194,8 +201,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     };
     let origin = origin(args, &weights, calibrator.as_ref(), executor.as_ref());
     let report = write(args, &products, &origin, || report(start.elapsed() - predicted))?;
-    announce(args, &products, &report, start.elapsed())?;
-    Ok(())
+    announce(args, &products, &report, start.elapsed())
 }
 
 /// Writes all files, or none and leaves no folder behind; gives the report, which is made when all else is written.
@@ -211,7 +217,7 @@ fn write(
         let mut staged = StagedFiles::new();
         products.stage(&args.output, origin, &title(&args.model), &mut staged)?;
         let report = report();
-        staged.stage_bytes(args.output.join("run.json"), format!("{report:#}\n").as_bytes())?;
+        staged.stage_bytes(args.output.join(REPORT), format!("{report:#}\n").as_bytes())?;
         stop_if_interrupted()?;
         staged.publish()?;
         Ok(report)
@@ -229,9 +235,9 @@ fn stop_if_interrupted() -> Result<(), Error> {
 }
 
 /// Says on standard output what was found: to people in a line, to programs as JSON.
-fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) -> std::io::Result<()> {
+fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed: Duration) -> Result<()> {
     if args.json {
-        print_line(format_args!("{report:#}"))?;
+        print_line(format_args!("{report:#}"))
     } else {
         print_line(format_args!(
             "{} outlines, {:.2} km2 of glacier, in {:.1} s; see {}",
@@ -239,9 +245,8 @@ fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed
             products.glacier_area_km2(),
             elapsed.as_secs_f64(),
             args.output.display()
-        ))?;
+        ))
     }
-    Ok(())
 }
 
 fn scene_files(args: &PredictArgs) -> SceneFiles {
@@ -319,6 +324,22 @@ fn check_writable(folder: &Path) -> Result<(), Error> {
         };
     }
     tempfile::tempfile_in(existing).map(drop).map_err(|e| Error::io("write to the folder", existing, e))
+}
+
+/// Finds out before computing whether the scene lies on the Earth, as its outlines' areas need.
+fn check_position(grid: &Grid) -> Result<(), Error> {
+    let Some(crs) = grid.crs.as_ref().filter(|crs| !crs.proj.is_empty()) else { return Ok(()) };
+    let transformer = Transformer::to_longitude_latitude(crs)?;
+    #[expect(clippy::cast_precision_loss, reason = "rasters have fewer than 2^52 columns and rows")]
+    let (width, height) = (grid.width as f64, grid.height as f64);
+    let corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)];
+    // The corners of a map of a hemisphere lie beside the Earth; its centre never does.
+    let centre = [(width / 2.0, height / 2.0)];
+    for &(col, row) in centre.iter().chain(corners.iter().filter(|_| crs.geographic)) {
+        let (x, y) = grid.position(col, row);
+        transformer.apply(x, y)?;
+    }
+    Ok(())
 }
 
 /// A bar on a terminal; nothing where standard error is piped.

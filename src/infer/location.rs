@@ -58,7 +58,7 @@ fn one_hot(names: &[String], name: &str) -> Result<Vec<f32>> {
 }
 
 fn region_vector(names: &[String], path: &Path) -> Result<Vec<f32>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let wrong = |found: String| {
         Error::bad_file(
             path,
@@ -67,7 +67,7 @@ fn region_vector(names: &[String], path: &Path) -> Result<Vec<f32>> {
             "write a JSON array, or an object with \"vector\" and \"regions\"",
         )
     };
-    let file: VectorFile = serde_json::from_str(&text).map_err(|e| wrong(format!("no region vector ({e})")))?;
+    let file: VectorFile = serde_json::from_slice(&text).map_err(|e| wrong(format!("no region vector ({e})")))?;
     let (order, vector) = match file {
         VectorFile::Plain(vector) => (None, vector),
         VectorFile::Named { regions, vector } => (regions, vector),

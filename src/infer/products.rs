@@ -19,6 +19,9 @@ use crate::raster::{Metadata, Transformer, write_bytes, write_floats};
 /// Pixels of lower confidence are hatched in the quicklook.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
 
+/// Names of the files that [`Products::stage`] makes.
+pub const FILES: [&str; 5] = ["outlines.tif", "probability.tif", "confidence.tif", "outlines.gpkg", "quicklook.png"];
+
 /// The glaciers of a scene.
 #[derive(Debug)]
 pub struct Products<'a> {

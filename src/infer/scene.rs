@@ -203,6 +203,20 @@ impl Reader<'_> {
                 format!("give {option}, or use a model trained without {feature}"),
             ));
         }
+        // One file may stand for both orbits of a radar, but never for two colours.
+        let repeated = (1..paths.len()).find(|&n| paths[..n].contains(&paths[n]));
+        if feature == Feature::Optical
+            && paths.len() == expected
+            && let Some(path) = repeated.map(|n| &paths[n])
+        {
+            let remedy = "give each band's file once";
+            return Err(Error::bad_file(
+                path,
+                format!("the same file twice for {option}"),
+                "six different bands",
+                remedy,
+            ));
+        }
         let mut channels = Vec::new();
         for path in paths {
             let file = self.open(path)?;
@@ -228,7 +242,16 @@ impl Reader<'_> {
                 ));
             }
             for band in 0..bands {
-                channels.push(read_band(&file, band)?);
+                let values = read_band(&file, band)?;
+                if feature == Feature::Optical && !are_reflectances(&values) {
+                    tracing::warn!(
+                        "{}: most values of band {} are above {BRIGHTEST}, expected reflectance from 0 to 1; \
+                         give the file its scale, for example with gdal_edit.py -scale 0.0001",
+                        path.display(),
+                        band + 1
+                    );
+                }
+                channels.push(values);
             }
         }
         Ok(channels)
@@ -282,6 +305,15 @@ impl Reader<'_> {
         }
         Ok(file)
     }
+}
+
+/// No reflectance of the published training data is higher.
+const BRIGHTEST: f32 = 3.0;
+
+/// Whether values may be reflectances, rather than the integers they are stored as.
+fn are_reflectances(values: &[f32]) -> bool {
+    let known = values.iter().filter(|v| !v.is_nan()).count();
+    values.iter().filter(|v| **v > BRIGHTEST).count() * 2 <= known
 }
 
 fn read_band(file: &RasterFile, band: usize) -> Result<Vec<f32>> {

@@ -64,7 +64,7 @@ impl FromStr for Feature {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| {
+        Self::ALL.into_iter().find(|f| f.name() == text.trim()).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::bad_argument(format!("feature '{text}'"), format!("one of {names}"), "correct the name")
         })

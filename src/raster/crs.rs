@@ -187,6 +187,9 @@ fn significant_parameters(definition: &str) -> Vec<(String, Option<f64>, String)
     parameters
 }
 
+/// How many degrees beyond a pole a pixel may reach.
+const POLE_TOLERANCE: f64 = 0.01;
+
 /// A prepared transformation from one CRS to longitude and latitude on WGS 84.
 pub struct Transformer {
     from: Proj,
@@ -240,6 +243,15 @@ impl Transformer {
                 "coordinates inside the projection's domain",
                 "check the file's georeference",
             )
+        };
+        let y = if self.geographic && y.abs() > 90.0 {
+            // The rim of pixels centred on a pole.
+            if y.abs() > 90.0 + POLE_TOLERANCE {
+                return Err(fail("there is no such latitude"));
+            }
+            90.0_f64.copysign(y)
+        } else {
+            y
         };
         // proj4rs takes and gives radians wherever a CRS is geographic.
         let mut point = if self.geographic { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };

@@ -88,6 +88,8 @@ pub fn check_same_grid(a: (&Path, &Grid), b: (&Path, &Grid)) -> Result<()> {
     } else {
         let (cols, rows) = pixels_between(ta, tb);
         if !(cols.abs() <= TOLERANCE && rows.abs() <= TOLERANCE) {
+            // Rounded first, for no -0.00.
+            let [cols, rows] = [cols, rows].map(|n| (n * 100.0).round() / 100.0 + 0.0);
             found.push(format!("an origin {cols:.2} pixels right and {rows:.2} pixels down"));
             expected.push("the same origin".into());
         }

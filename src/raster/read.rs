@@ -83,6 +83,7 @@ pub struct RasterFile {
     path: PathBuf,
     tiff: TiffFile,
     image: usize,
+    mask: Option<usize>,
     grid: Grid,
     bands: Vec<Band>,
     blocks: Blocks,
@@ -125,11 +126,20 @@ impl RasterFile {
         let refuse = |refusal: tags::Refusal| Error::bad_file(path, refusal.found, refusal.expected, refusal.remedy);
         let layout = tags::layout(ifd, metadata.len()).map_err(refuse)?;
         let bands = tags::bands(ifd, &layout).map_err(refuse)?;
+        let mask = tags::mask_image(tiff.ifds(), image);
+        if let Some(mask) = mask {
+            let ifd = tiff.ifd(mask).map_err(|e| open_error(path, e))?;
+            let Layout { bands, sample_type, .. } = tags::layout(ifd, metadata.len()).map_err(refuse)?;
+            if bands != 1 || sample_type != SampleType::UInt8 {
+                let found = format!("a mask of {bands} bands of {sample_type}");
+                return Err(Error::bad_file(path, found, "one band of 1 or 8 bits", "write the file again"));
+            }
+        }
         let keys = tags::geo_keys(ifd);
         let transform = tags::transform(ifd, keys.pixel_is_point()).map_err(refuse)?;
         let Layout { width, height, blocks, .. } = layout;
         let grid = Grid { width, height, transform, crs: Crs::from_geo_keys(keys) };
-        Ok(Self { path: path.to_path_buf(), tiff, image, grid, bands, blocks })
+        Ok(Self { path: path.to_path_buf(), tiff, image, mask, grid, bands, blocks })
     }
 
     /// Where the file is.
@@ -150,7 +160,8 @@ impl RasterFile {
         &self.bands
     }
 
-    /// Physical values (raw * scale + offset) of a window of one band (from 0), row by row; NaN where the file has no data.
+    /// Physical values (raw * scale + offset) of a window of one band (from 0), row by row; NaN where the file has no data:
+    /// the nodata value, or 0 in its mask.
     ///
     /// Only the strips or tiles that the window touches are read.
     ///
@@ -200,6 +211,16 @@ impl RasterFile {
                 .read_band_window_bytes(self.image, band, row, window.col, next - row, window.width)
                 .map_err(|e| self.read_error(&e))?;
             append_physical(&mut values, &raw, properties);
+            if let Some(mask) = self.mask {
+                let shown = self
+                    .tiff
+                    .read_band_window_bytes(mask, 0, row, window.col, next - row, window.width)
+                    .map_err(|e| self.read_error(&e))?;
+                let rows = (row - window.row) * window.width;
+                for (value, _) in values[rows..].iter_mut().zip(&shown).filter(|(_, shown)| **shown == 0) {
+                    *value = f32::NAN;
+                }
+            }
             row = next;
         }
         if properties.nodata.is_some() {

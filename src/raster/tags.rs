@@ -75,6 +75,15 @@ pub(crate) fn main_image(ifds: &[Ifd]) -> usize {
     ifds.iter().position(|ifd| !reduced(ifd)).unwrap_or(0)
 }
 
+/// The mask of the full-resolution image `main`, whose pixels are 0 where it has no data: GDAL's internal mask.
+pub(crate) fn mask_image(ifds: &[Ifd], main: usize) -> Option<usize> {
+    let flags = |ifd: &Ifd| ifd.tag(NEW_SUBFILE_TYPE).and_then(|tag| tag.value.as_u64()).unwrap_or(0);
+    let size = |ifd: &Ifd| (ifd.width(), ifd.height());
+    let main = size(ifds.get(main)?);
+    // Masks of overviews are marked as reduced too.
+    ifds.iter().position(|ifd| flags(ifd) & 5 == 4 && size(ifd) == main)
+}
+
 /// Checks the layout tags against each other and against the file's length.
 pub(crate) fn layout(ifd: &Ifd, file_length: u64) -> Checked<Layout> {
     let layout = ifd.raster_layout().map_err(|e| {
