@@ -1,11 +1,11 @@
-//! Memory for a slot: whole pages from the system for large ones, in large pages where the system has them.
+//! Memory for a slot: large ones straight from the system.
 //!
-//! A forward pass of the published model touches 300 MB for the first time. In pages of 4 KiB that is some 80,000 page faults,
-//! a tenth of the first pass.
+//! The system gives zeroed pages when they are first touched and says so if it has none left, where the heap would write
+//! every zero itself to be able to refuse.
 
 use std::ops::{Deref, DerefMut};
 
-/// Blocks smaller than this, in bytes, come from the heap: half a large page of x86-64.
+/// Blocks smaller than this, in bytes, come from the heap.
 #[cfg(unix)]
 const LARGE: usize = 1 << 20;
 
@@ -24,13 +24,7 @@ impl Block {
     pub(super) fn new(len: usize) -> Option<Self> {
         #[cfg(unix)]
         if len.checked_mul(size_of::<f32>())? >= LARGE {
-            let map = memmap2::MmapMut::map_anon(len * size_of::<f32>()).ok()?;
-            #[cfg(target_os = "linux")]
-            {
-                // Only advice: without large pages everything works, slower at first.
-                let _ = map.advise(memmap2::Advice::HugePage);
-            }
-            return Some(Self::Pages(map));
+            return memmap2::MmapMut::map_anon(len * size_of::<f32>()).ok().map(Self::Pages);
         }
         let mut floats = Vec::new();
         floats.try_reserve_exact(len).ok()?;
