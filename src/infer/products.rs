@@ -10,7 +10,7 @@ use crate::evaluate::CalibrationCurve;
 use crate::infer::postprocess::{GLACIER, NODATA, classify, confidences, median};
 use crate::infer::scene::Scene;
 use crate::model::Feature;
-use crate::raster::area::{Area, ellipsoidal_km2, planar_km2};
+use crate::raster::area::{Area, area};
 use crate::raster::geopackage::{Column, ColumnType, Layer, Value, Writer};
 use crate::raster::polygons::{Polygon, Regions};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
@@ -77,10 +77,7 @@ impl<'a> Products<'a> {
         let mut glaciers = Vec::with_capacity(regions.polygons.len());
         for ((pixels, statistics), pixel_count) in regions.polygons.into_iter().zip(statistics).zip(regions.pixels) {
             let map = pixels.to_map(grid);
-            let area = match &transformer {
-                Some(transformer) => Area::Ellipsoidal(ellipsoidal_km2(&map, |x, y| transformer.apply(x, y))?),
-                None => Area::Planar(planar_km2(&map)),
-            };
+            let area = area(&map, transformer.as_ref())?;
             glaciers.push(Glacier { pixels, map, area, mean_confidence: statistics.mean, pixel_count });
         }
         Ok(Self { scene, probability, classes, confidence, glaciers })

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use geographiclib_rs::{Geodesic, PolygonArea, Winding};
 
 use crate::error::Result;
-use crate::raster::crs::Crs;
+use crate::raster::crs::Transformer;
 use crate::raster::polygons::{Polygon, Ring};
 
 /// Edges are divided until no part is longer than this, in metres.
@@ -35,16 +35,14 @@ impl Area {
     }
 }
 
-/// Area of a polygon in coordinates of `crs`: on the ellipsoid where the CRS has a definition, else in the plane.
+/// Area of a polygon in map coordinates: on the ellipsoid where there is a transformation to it, else in the plane.
 ///
 /// # Errors
 /// A vertex lies outside the projection's domain.
-pub fn area(polygon: &Polygon<f64>, crs: Option<&Crs>) -> Result<Area> {
-    match crs {
-        Some(crs) if !crs.proj.is_empty() => {
-            ellipsoidal_km2(polygon, |x, y| crs.longitude_latitude(x, y)).map(Area::Ellipsoidal)
-        }
-        _ => Ok(Area::Planar(planar_km2(polygon))),
+pub fn area(polygon: &Polygon<f64>, to_ellipsoid: Option<&Transformer>) -> Result<Area> {
+    match to_ellipsoid {
+        Some(transformer) => ellipsoidal_km2(polygon, |x, y| transformer.apply(x, y)).map(Area::Ellipsoidal),
+        None => Ok(Area::Planar(planar_km2(polygon))),
     }
 }
 
@@ -115,7 +113,13 @@ fn rough_distance_m(a: (f64, f64), b: (f64, f64)) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raster::crs::GeoKeys;
+    use crate::raster::crs::{Crs, GeoKeys};
+
+    /// The area in a CRS, as products measure it.
+    fn measured(polygon: &Polygon<f64>, crs: Option<&Crs>) -> Result<Area> {
+        let known = crs.filter(|crs| !crs.proj.is_empty());
+        area(polygon, known.map(Transformer::to_longitude_latitude).transpose()?.as_ref())
+    }
 
     fn rectangle(x0: f64, y0: f64, x1: f64, y1: f64) -> Ring<f64> {
         vec![(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
@@ -144,13 +148,13 @@ mod tests {
     fn degrees_follow_parallels() {
         let whole = Polygon { exterior: rectangle(10.0, 46.0, 12.0, 47.0), holes: vec![] };
         let geographic = crs("+proj=longlat +datum=WGS84 +no_defs", true);
-        let found = area(&whole, Some(&geographic)).expect("inside the domain");
+        let found = measured(&whole, Some(&geographic)).expect("inside the domain");
         assert!(matches!(found, Area::Ellipsoidal(_)));
         close(found.km2(), zone_km2(2.0, 46.0, 47.0), 1e-6);
         let mut hole = rectangle(10.5, 46.2, 11.0, 46.4);
         hole.reverse();
         let pierced = Polygon { holes: vec![hole], ..whole };
-        let found = area(&pierced, Some(&geographic)).expect("inside the domain");
+        let found = measured(&pierced, Some(&geographic)).expect("inside the domain");
         close(found.km2(), zone_km2(2.0, 46.0, 47.0) - zone_km2(0.5, 46.2, 46.4), 1e-6);
     }
 
@@ -158,12 +162,16 @@ mod tests {
     fn around_the_pole_and_across_the_date_line() {
         let stereographic = crs("+proj=stere +lat_0=-90 +lat_ts=-71 +lon_0=0 +datum=WGS84 +units=m +no_defs", false);
         let around = Polygon { exterior: rectangle(-1e5, -1e5, 1e5, 1e5), holes: vec![] };
-        let found = area(&around, Some(&stereographic)).expect("inside the domain").km2();
+        let found = measured(&around, Some(&stereographic)).expect("inside the domain").km2();
         // Scale 0.9728 at the pole: 40,000 km2 of the map are 5.6 % more on the Earth.
         assert!((42_000.0..42_500.0).contains(&found), "{found}");
         let geographic = crs("+proj=longlat +datum=WGS84 +no_defs", true);
         let across = Polygon { exterior: rectangle(179.5, -50.0, 180.5, -49.0), holes: vec![] };
-        close(area(&across, Some(&geographic)).expect("inside the domain").km2(), zone_km2(1.0, -50.0, -49.0), 1e-6);
+        close(
+            measured(&across, Some(&geographic)).expect("inside the domain").km2(),
+            zone_km2(1.0, -50.0, -49.0),
+            1e-6,
+        );
     }
 
     #[test]
@@ -171,7 +179,7 @@ mod tests {
         let utm = crs("+proj=utm +zone=11 +datum=WGS84 +units=m +no_defs", false);
         // On the central meridian the scale is 0.9996.
         let square = Polygon { exterior: rectangle(490_000.0, 5_780_000.0, 510_000.0, 5_800_000.0), holes: vec![] };
-        let found = area(&square, Some(&utm)).expect("inside the domain").km2();
+        let found = measured(&square, Some(&utm)).expect("inside the domain").km2();
         close(found, 400.0 / 0.9996_f64.powi(2), 3e-6);
         // 20 m instead of 1 km between points changes nothing that matters.
         let far = rectangle(800_000.0, 5_780_000.0, 820_000.0, 5_800_000.0);
@@ -183,8 +191,8 @@ mod tests {
             }
         }
         fine.push(far[0]);
-        let coarse = area(&Polygon { exterior: far, holes: vec![] }, Some(&utm)).expect("inside the domain").km2();
-        let fine = area(&Polygon { exterior: fine, holes: vec![] }, Some(&utm)).expect("inside the domain").km2();
+        let coarse = measured(&Polygon { exterior: far, holes: vec![] }, Some(&utm)).expect("inside the domain").km2();
+        let fine = measured(&Polygon { exterior: fine, holes: vec![] }, Some(&utm)).expect("inside the domain").km2();
         close(coarse, fine, 1e-8);
     }
 
@@ -192,7 +200,7 @@ mod tests {
     fn unknown_crs_is_planar() {
         let square =
             Polygon { exterior: rectangle(0.0, 0.0, 3000.0, 1000.0), holes: vec![rectangle(0.0, 0.0, 1e3, 1e3)] };
-        assert_eq!(area(&square, None).expect("needs no CRS"), Area::Planar(2.0));
-        assert_eq!(area(&square, Some(&crs("", false))).expect("needs no CRS"), Area::Planar(2.0));
+        assert_eq!(measured(&square, None).expect("needs no CRS"), Area::Planar(2.0));
+        assert_eq!(measured(&square, Some(&crs("", false))).expect("needs no CRS"), Area::Planar(2.0));
     }
 }
