@@ -18,6 +18,18 @@ pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Copy) {
     });
 }
 
+/// `out[i] = f(a[i], b[i])`, in parallel, compiled for the widest vectors of the machine.
+pub fn map2(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync + Copy) {
+    let arch = Arch::new();
+    out.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((out, a), b)| {
+        arch.dispatch(|| {
+            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *o = f(a, b);
+            }
+        });
+    });
+}
+
 /// Calls `f(row of x, row of out)` for every row of `channels` elements, in parallel, compiled for the widest vectors of
 /// the machine.
 pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) {

@@ -14,6 +14,7 @@ pub mod gelu;
 pub mod global_average_pool;
 pub mod layer_norm;
 pub mod leaky_relu;
+pub mod leaky_relu_gradient;
 pub mod matmul;
 pub mod max_pool;
 pub mod multiply;
@@ -22,6 +23,7 @@ pub mod sigmoid;
 pub mod softmax;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
+pub mod upsample_nearest_gradient;
 
 pub use activation::Activation;
 pub use case::{Case, Entry, Fill};
@@ -48,6 +50,7 @@ registry! {
     global_average_pool::GlobalAveragePool,
     layer_norm::LayerNorm,
     leaky_relu::LeakyRelu,
+    leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
     max_pool::MaxPool,
     multiply::Multiply,
@@ -56,4 +59,5 @@ registry! {
     softmax::Softmax,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
+    upsample_nearest_gradient::UpsampleNearestGradient,
 }
