@@ -4,6 +4,8 @@ pub mod activation;
 pub mod add;
 pub mod attention;
 pub mod batch_norm;
+pub mod batch_norm_training;
+pub mod batch_norm_training_gradient;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
@@ -17,13 +19,17 @@ pub mod leaky_relu;
 pub mod leaky_relu_gradient;
 pub mod matmul;
 pub mod max_pool;
+pub mod moving_average;
 pub mod multiply;
 pub mod reshape;
+pub mod scale;
 pub mod sigmoid;
 pub mod softmax;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
 pub mod upsample_nearest_gradient;
+
+mod partial_sums;
 
 pub use activation::Activation;
 pub use case::{Case, Entry, Fill};
@@ -42,6 +48,8 @@ registry! {
     add::Add,
     attention::Attention,
     batch_norm::BatchNorm,
+    batch_norm_training::BatchNormTraining,
+    batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
     conv2d::Conv2d,
     extract_patches::ExtractPatches,
@@ -53,8 +61,10 @@ registry! {
     leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
     max_pool::MaxPool,
+    moving_average::MovingAverage,
     multiply::Multiply,
     reshape::Reshape,
+    scale::Scale,
     sigmoid::Sigmoid,
     softmax::Softmax,
     upsample_bilinear::UpsampleBilinear,
