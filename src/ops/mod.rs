@@ -9,6 +9,7 @@ pub mod batch_norm_training_gradient;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
+pub mod constant;
 pub mod conv2d;
 pub mod extract_patches;
 pub mod fold_batch_norm;
@@ -51,6 +52,7 @@ registry! {
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
+    constant::Constant,
     conv2d::Conv2d,
     extract_patches::ExtractPatches,
     fold_batch_norm::FoldBatchNorm,
