@@ -1,6 +1,7 @@
 //! Numeric blocks that the operators' CPU code shares: convolution, matrix product, attention, vector loops.
 
 pub mod attention;
+pub mod class_softmax;
 pub mod conv;
 pub mod gemm;
 pub mod reduce;

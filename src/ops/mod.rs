@@ -1,6 +1,7 @@
 //! The operators, one file each, and their registry.
 
 pub mod activation;
+pub mod adam;
 pub mod add;
 pub mod attention;
 pub mod batch_norm;
@@ -11,7 +12,11 @@ pub mod case;
 pub mod concat;
 pub mod constant;
 pub mod conv2d;
+pub mod entropy_loss;
+pub mod entropy_loss_gradient;
 pub mod extract_patches;
+pub mod focal_loss;
+pub mod focal_loss_gradient;
 pub mod fold_batch_norm;
 pub mod gelu;
 pub mod global_average_pool;
@@ -24,12 +29,17 @@ pub mod moving_average;
 pub mod multiply;
 pub mod reshape;
 pub mod scale;
+pub mod sharpness_step;
 pub mod sigmoid;
 pub mod softmax;
+pub mod squared_norm;
+pub mod tversky_loss;
+pub mod tversky_loss_gradient;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
 pub mod upsample_nearest_gradient;
 
+mod loss;
 mod partial_sums;
 
 pub use activation::Activation;
@@ -46,6 +56,7 @@ macro_rules! registry {
 }
 
 registry! {
+    adam::Adam,
     add::Add,
     attention::Attention,
     batch_norm::BatchNorm,
@@ -54,7 +65,11 @@ registry! {
     concat::Concat,
     constant::Constant,
     conv2d::Conv2d,
+    entropy_loss::EntropyLoss,
+    entropy_loss_gradient::EntropyLossGradient,
     extract_patches::ExtractPatches,
+    focal_loss::FocalLoss,
+    focal_loss_gradient::FocalLossGradient,
     fold_batch_norm::FoldBatchNorm,
     gelu::Gelu,
     global_average_pool::GlobalAveragePool,
@@ -67,8 +82,12 @@ registry! {
     multiply::Multiply,
     reshape::Reshape,
     scale::Scale,
+    sharpness_step::SharpnessStep,
     sigmoid::Sigmoid,
     softmax::Softmax,
+    squared_norm::SquaredNorm,
+    tversky_loss::TverskyLoss,
+    tversky_loss_gradient::TverskyLossGradient,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
     upsample_nearest_gradient::UpsampleNearestGradient,
