@@ -1,6 +1,7 @@
 //! Batch normalisation with the batch's own statistics, as in training, with the activation after it.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::activation::Activation;
 use super::batch_norm_training_gradient::BatchNormTrainingGradient;
@@ -152,7 +153,7 @@ impl Operator for BatchNormTraining {
             return Ok(vec![None; inputs.len()]);
         };
         let operator = BatchNormTrainingGradient { epsilon: self.epsilon, activation: self.activation };
-        let made = graph.apply_shared(std::sync::Arc::new(operator), &[x, gamma, beta, mean, variance, dy])?;
+        let made = graph.apply_shared(Arc::new(operator), &[x, gamma, beta, mean, variance, dy])?;
         Ok(made.into_iter().map(Some).collect())
     }
 
