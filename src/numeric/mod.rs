@@ -3,4 +3,5 @@
 pub mod attention;
 pub mod conv;
 pub mod gemm;
+pub mod reduce;
 pub mod vector;

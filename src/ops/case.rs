@@ -104,6 +104,18 @@ pub(super) fn arity<'a, const N: usize>(operator: &'static str, inputs: &'a [Sha
     refs.try_into().map_err(|_| Error::shape(operator, format!("{} inputs", inputs.len()), format!("{N}")))
 }
 
+/// The output of an operator on two tensors of one shape: that shape.
+///
+/// # Errors
+/// Another number of inputs, or two shapes.
+pub(super) fn same_pair(operator: &'static str, inputs: &[Shape]) -> Result<Vec<Shape>> {
+    let [a, b] = arity(operator, inputs)?;
+    if a != b {
+        return Err(Error::shape(operator, format!("{a} and {b}"), "two inputs of one shape"));
+    }
+    Ok(vec![a.clone()])
+}
+
 /// Batch, height, width, channels.
 ///
 /// # Errors

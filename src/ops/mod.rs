@@ -4,6 +4,8 @@ pub mod activation;
 pub mod add;
 pub mod attention;
 pub mod batch_norm;
+pub mod batch_norm_training;
+pub mod batch_norm_training_gradient;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
@@ -15,14 +17,20 @@ pub mod gelu;
 pub mod global_average_pool;
 pub mod layer_norm;
 pub mod leaky_relu;
+pub mod leaky_relu_gradient;
 pub mod matmul;
 pub mod max_pool;
+pub mod moving_average;
 pub mod multiply;
 pub mod reshape;
+pub mod scale;
 pub mod sigmoid;
 pub mod softmax;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
+pub mod upsample_nearest_gradient;
+
+mod partial_sums;
 
 pub use activation::Activation;
 pub use case::{Case, Entry, Fill};
@@ -41,6 +49,8 @@ registry! {
     add::Add,
     attention::Attention,
     batch_norm::BatchNorm,
+    batch_norm_training::BatchNormTraining,
+    batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
     constant::Constant,
     conv2d::Conv2d,
@@ -50,12 +60,16 @@ registry! {
     global_average_pool::GlobalAveragePool,
     layer_norm::LayerNorm,
     leaky_relu::LeakyRelu,
+    leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
     max_pool::MaxPool,
+    moving_average::MovingAverage,
     multiply::Multiply,
     reshape::Reshape,
+    scale::Scale,
     sigmoid::Sigmoid,
     softmax::Softmax,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
+    upsample_nearest_gradient::UpsampleNearestGradient,
 }
