@@ -3,11 +3,15 @@
 pub mod activation;
 pub mod add;
 pub mod attention;
+pub mod attention_gradient;
 pub mod batch_norm;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
 pub mod conv2d;
+pub mod conv2d_input_gradient;
+pub mod conv2d_weight_gradient;
+pub mod expand;
 pub mod extract_patches;
 pub mod fold_batch_norm;
 pub mod gelu;
@@ -16,11 +20,13 @@ pub mod layer_norm;
 pub mod leaky_relu;
 pub mod leaky_relu_gradient;
 pub mod matmul;
+pub mod matmul_weight_gradient;
 pub mod max_pool;
 pub mod multiply;
 pub mod reshape;
 pub mod sigmoid;
 pub mod softmax;
+pub mod sum_to;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
 pub mod upsample_nearest_gradient;
@@ -41,9 +47,13 @@ macro_rules! registry {
 registry! {
     add::Add,
     attention::Attention,
+    attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
     concat::Concat,
     conv2d::Conv2d,
+    conv2d_input_gradient::Conv2dInputGradient,
+    conv2d_weight_gradient::Conv2dWeightGradient,
+    expand::Expand,
     extract_patches::ExtractPatches,
     fold_batch_norm::FoldBatchNorm,
     gelu::Gelu,
@@ -52,11 +62,13 @@ registry! {
     leaky_relu::LeakyRelu,
     leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
+    matmul_weight_gradient::MatMulWeightGradient,
     max_pool::MaxPool,
     multiply::Multiply,
     reshape::Reshape,
     sigmoid::Sigmoid,
     softmax::Softmax,
+    sum_to::SumTo,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
     upsample_nearest_gradient::UpsampleNearestGradient,
