@@ -2,5 +2,6 @@
 
 pub mod attention;
 pub mod conv;
+pub mod conv_weight_gradient;
 pub mod gemm;
 pub mod vector;
