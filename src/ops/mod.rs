@@ -8,6 +8,7 @@ pub mod batch_norm;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
+pub mod constant;
 pub mod conv2d;
 pub mod conv2d_input_gradient;
 pub mod conv2d_weight_gradient;
@@ -50,6 +51,7 @@ registry! {
     attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
     concat::Concat,
+    constant::Constant,
     conv2d::Conv2d,
     conv2d_input_gradient::Conv2dInputGradient,
     conv2d_weight_gradient::Conv2dWeightGradient,
