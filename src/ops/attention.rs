@@ -113,7 +113,9 @@ impl Operator for Attention {
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
-        let (&[n, t, e], &[_, s, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else { return vec![Vec::new(); 2] };
+        let (&[n, t, e], &[_, s, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else {
+            return vec![Vec::new(); 2];
+        };
         let d = e / self.heads;
         let (mut out, mut log_sums) = (vec![0.0; n * t * e], Vec::with_capacity(n * self.heads * t));
         for b in 0..n {

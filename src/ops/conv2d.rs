@@ -12,7 +12,9 @@ use super::upsample_nearest::UpsampleNearest;
 use super::upsample_nearest_gradient::UpsampleNearestGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{
+    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
+};
 use crate::numeric::conv::{self, Geometry};
 use crate::{kernel, params};
 

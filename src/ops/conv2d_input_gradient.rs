@@ -18,11 +18,8 @@ use crate::{kernel, params};
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2dInputGradient;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "conv2d_input_gradient",
-    kernels: &[&FLIP, &conv2d::PLAIN, &conv2d::TILED, &conv2d::TILED4],
-    cases,
-};
+pub(super) const ENTRY: Entry =
+    Entry { name: "conv2d_input_gradient", kernels: &[&FLIP, &conv2d::PLAIN, &conv2d::TILED, &conv2d::TILED4], cases };
 
 static FLIP: Kernel = kernel!("conv2d_flip");
 

@@ -84,7 +84,13 @@ impl Extents {
         }
         let plain = self.co < TILED_FROM;
         let quads = self.x[3].is_multiple_of(4) && self.co.is_multiple_of(4);
-        let kernel = if plain { &PLAIN } else if quads { &TILED4 } else { &TILED };
+        let kernel = if plain {
+            &PLAIN
+        } else if quads {
+            &TILED4
+        } else {
+            &TILED
+        };
         let wanted = if plain { THREADS / self.weights() } else { GROUPS / self.tiles() };
         let most = self.pixels().div_ceil(PART_PIXELS).min(MOST_SCRATCH / self.weights());
         let length = self.pixels().div_ceil(wanted.min(most).max(1)).next_multiple_of(16);
@@ -108,8 +114,7 @@ impl Extents {
             parts: extent(parts),
             part_pixels: extent(part_pixels),
         };
-        let groups =
-            if *kernel == PLAIN { (parts * self.weights()).div_ceil(256) } else { parts * self.tiles() };
+        let groups = if *kernel == PLAIN { (parts * self.weights()).div_ceil(256) } else { parts * self.tiles() };
         let to = if parts == 1 { Binding::Output(0) } else { Binding::ScratchOut(0) };
         let mut launches = vec![Launch::new(kernel, vec![Binding::Input(0), Binding::Input(1), to], &params, groups)];
         if parts > 1 {

@@ -7,7 +7,9 @@ use super::matmul_weight_gradient::MatMulWeightGradient;
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{
+    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
+};
 use crate::numeric::gemm;
 use crate::{kernel, params};
 
@@ -252,7 +254,8 @@ impl Operator for MatMul {
         let db = match (self.transpose_a, graph.shape(b).len()) {
             // All rows of a dense layer share the matrix.
             (false, 2) => graph.apply(MatMulWeightGradient, &pair)?,
-            _ => graph.apply(product(self.transpose_b || !self.transpose_a, self.transpose_a && self.transpose_b), &pair)?,
+            _ => graph
+                .apply(product(self.transpose_b || !self.transpose_a, self.transpose_a && self.transpose_b), &pair)?,
         };
         let mut gradients = vec![Some(da), Some(db)];
         if let Some(&bias) = inputs.get(2) {

@@ -104,8 +104,7 @@ impl Axes {
     }
 
     fn launch(self, from: Binding, to: Binding, columns: usize, (parts, part_length): (usize, usize)) -> Launch {
-        let [keep0, sum0, keep1, sum1, keep2] =
-            [self.keep0, self.sum0, self.keep1, self.sum1, self.keep2].map(extent);
+        let [keep0, sum0, keep1, sum1, keep2] = [self.keep0, self.sum0, self.keep1, self.sum1, self.keep2].map(extent);
         let (part_length, groups) = (extent(part_length), parts * self.count().div_ceil(columns));
         let params = SumParams { keep0, sum0, keep1, sum1, keep2, parts: extent(parts), part_length };
         let mut launch = Launch::new(&KERNEL, vec![from, to], &params, groups);
