@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod conv;
+pub mod conv_weight_gradient;
 pub mod gemm;
 pub mod reduce;
 pub mod vector;

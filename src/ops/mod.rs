@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod add;
 pub mod attention;
+pub mod attention_gradient;
 pub mod batch_norm;
 pub mod batch_norm_training;
 pub mod batch_norm_training_gradient;
@@ -11,6 +12,9 @@ pub mod case;
 pub mod concat;
 pub mod constant;
 pub mod conv2d;
+pub mod conv2d_input_gradient;
+pub mod conv2d_weight_gradient;
+pub mod expand;
 pub mod extract_patches;
 pub mod fold_batch_norm;
 pub mod gelu;
@@ -19,6 +23,7 @@ pub mod layer_norm;
 pub mod leaky_relu;
 pub mod leaky_relu_gradient;
 pub mod matmul;
+pub mod matmul_weight_gradient;
 pub mod max_pool;
 pub mod moving_average;
 pub mod multiply;
@@ -26,6 +31,7 @@ pub mod reshape;
 pub mod scale;
 pub mod sigmoid;
 pub mod softmax;
+pub mod sum_to;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
 pub mod upsample_nearest_gradient;
@@ -48,12 +54,16 @@ macro_rules! registry {
 registry! {
     add::Add,
     attention::Attention,
+    attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
     constant::Constant,
     conv2d::Conv2d,
+    conv2d_input_gradient::Conv2dInputGradient,
+    conv2d_weight_gradient::Conv2dWeightGradient,
+    expand::Expand,
     extract_patches::ExtractPatches,
     fold_batch_norm::FoldBatchNorm,
     gelu::Gelu,
@@ -62,6 +72,7 @@ registry! {
     leaky_relu::LeakyRelu,
     leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
+    matmul_weight_gradient::MatMulWeightGradient,
     max_pool::MaxPool,
     moving_average::MovingAverage,
     multiply::Multiply,
@@ -69,6 +80,7 @@ registry! {
     scale::Scale,
     sigmoid::Sigmoid,
     softmax::Softmax,
+    sum_to::SumTo,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
     upsample_nearest_gradient::UpsampleNearestGradient,
