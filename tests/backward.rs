@@ -47,10 +47,10 @@ fn check(model: &str, device: &str) {
     let expected = read_arrays(data(&format!("{model}_training.safetensors"))).expect("the reference");
 
     let losses = |arrays| array(arrays, "losses").iter().copied().map(f64::from).collect::<Vec<_>>();
-    let errors: Vec<f64> =
-        losses(&found).iter().zip(losses(&expected)).map(|(a, b)| ((a - b) / b).abs()).collect();
+    let errors: Vec<f64> = losses(&found).iter().zip(losses(&expected)).map(|(a, b)| ((a - b) / b).abs()).collect();
     assert_eq!(errors.len(), 15);
-    let (first, all) = (errors[..3].iter().fold(0.0, |a: f64, &b| a.max(b)), errors.iter().fold(0.0, |a: f64, &b| a.max(b)));
+    let (first, all) =
+        (errors[..3].iter().fold(0.0, |a: f64, &b| a.max(b)), errors.iter().fold(0.0, |a: f64, &b| a.max(b)));
 
     let gradients: Vec<&NamedArray> = expected.iter().filter(|a| a.name.starts_with("grad.")).collect();
     let norms: Vec<f64> = gradients.iter().map(|g| norm(g.data.iter().copied().map(f64::from))).collect();

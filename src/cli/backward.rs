@@ -86,7 +86,11 @@ pub fn run(args: &BackwardArgs) -> Result<()> {
             }
         }
     }
-    print_line(format_args!("loss {:.6} before the first step, {:.6} before the last", losses[2], losses[losses.len() - 1]))?;
+    print_line(format_args!(
+        "loss {:.6} before the first step, {:.6} before the last",
+        losses[2],
+        losses[losses.len() - 1]
+    ))?;
     results.insert(0, NamedArray { name: "losses".into(), shape: vec![args.steps as usize, 3], data: losses });
     write_arrays(&args.output, &results)?;
     Ok(())
@@ -95,7 +99,12 @@ pub fn run(args: &BackwardArgs) -> Result<()> {
 /// The batch and its number of samples, checked against the model.
 fn read_batch(args: &BackwardArgs, weights: &Weights) -> Result<(Arrays, usize)> {
     let wrong = |found: String, expected: String| {
-        Error::bad_file(&args.batch, found, expected, "write the arrays this model takes; `glavitu info` lists its features")
+        Error::bad_file(
+            &args.batch,
+            found,
+            expected,
+            "write the arrays this model takes; `glavitu info` lists its features",
+        )
     };
     let arrays = read_arrays(&args.batch)?;
     let graph = training_graph(weights.config(), 1, &Objective::default(), &AdamSettings::default(), false)?;

@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::graph::{Graph, Operator, TensorId};
 use crate::model::{Feature, ModelConfig, parameters};
 use crate::ops::{
-    Activation, Add, Attention, BatchNorm, BatchNormTraining, Concat, Constant, Conv2d, EntropyLoss, ExtractPatches, Gelu, GlobalAveragePool, LayerNorm, LeakyRelu, MatMul,
-    MaxPool, Multiply, Reshape, Sigmoid, Softmax, UpsampleBilinear, UpsampleNearest,
+    Activation, Add, Attention, BatchNorm, BatchNormTraining, Concat, Constant, Conv2d, EntropyLoss, ExtractPatches,
+    Gelu, GlobalAveragePool, LayerNorm, LeakyRelu, MatMul, MaxPool, Multiply, Reshape, Sigmoid, Softmax,
+    UpsampleBilinear, UpsampleNearest,
 };
 
 /// Added to the variance in batch and layer normalisation.
@@ -302,7 +303,8 @@ impl Network<'_> {
     fn batch_norm(&mut self, name: &str, x: TensorId, activation: Activation) -> Result<TensorId> {
         if let Some(statistics) = &mut self.statistics {
             self.graph.set_scope(name);
-            let inputs = [x, named(self.weights, &format!("{name}.gamma"))?, named(self.weights, &format!("{name}.beta"))?];
+            let inputs =
+                [x, named(self.weights, &format!("{name}.gamma"))?, named(self.weights, &format!("{name}.beta"))?];
             let norm = BatchNormTraining { epsilon: EPSILON, activation };
             let made = self.graph.apply_shared(Arc::new(norm), &inputs)?;
             let (count, of_maps) = (self.graph.shape(x).rows(), self.graph.shape(x).len() == 4);

@@ -1,10 +1,12 @@
 //! The operators, one file each, and their registry.
 
 pub mod activation;
+pub mod adam;
 pub mod add;
 pub mod attention;
 pub mod attention_gradient;
 pub mod batch_norm;
+pub mod batch_norm_gradient;
 pub mod batch_norm_training;
 pub mod batch_norm_training_gradient;
 pub mod broadcast;
@@ -14,12 +16,17 @@ pub mod constant;
 pub mod conv2d;
 pub mod conv2d_input_gradient;
 pub mod conv2d_weight_gradient;
+pub mod entropy_loss;
+pub mod entropy_loss_gradient;
 pub mod expand;
 pub mod extract_patches;
+pub mod focal_loss;
+pub mod focal_loss_gradient;
 pub mod fold_batch_norm;
 pub mod gelu;
 pub mod global_average_pool;
 pub mod layer_norm;
+pub mod layer_norm_gradient;
 pub mod leaky_relu;
 pub mod leaky_relu_gradient;
 pub mod matmul;
@@ -29,13 +36,18 @@ pub mod moving_average;
 pub mod multiply;
 pub mod reshape;
 pub mod scale;
+pub mod sharpness_step;
 pub mod sigmoid;
 pub mod softmax;
+pub mod squared_norm;
 pub mod sum_to;
+pub mod tversky_loss;
+pub mod tversky_loss_gradient;
 pub mod upsample_bilinear;
 pub mod upsample_nearest;
 pub mod upsample_nearest_gradient;
 
+mod loss;
 mod partial_sums;
 
 pub use activation::Activation;
@@ -52,10 +64,12 @@ macro_rules! registry {
 }
 
 registry! {
+    adam::Adam,
     add::Add,
     attention::Attention,
     attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
+    batch_norm_gradient::BatchNormGradient,
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
@@ -63,12 +77,17 @@ registry! {
     conv2d::Conv2d,
     conv2d_input_gradient::Conv2dInputGradient,
     conv2d_weight_gradient::Conv2dWeightGradient,
+    entropy_loss::EntropyLoss,
+    entropy_loss_gradient::EntropyLossGradient,
     expand::Expand,
     extract_patches::ExtractPatches,
+    focal_loss::FocalLoss,
+    focal_loss_gradient::FocalLossGradient,
     fold_batch_norm::FoldBatchNorm,
     gelu::Gelu,
     global_average_pool::GlobalAveragePool,
     layer_norm::LayerNorm,
+    layer_norm_gradient::LayerNormGradient,
     leaky_relu::LeakyRelu,
     leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
@@ -78,9 +97,13 @@ registry! {
     multiply::Multiply,
     reshape::Reshape,
     scale::Scale,
+    sharpness_step::SharpnessStep,
     sigmoid::Sigmoid,
     softmax::Softmax,
+    squared_norm::SquaredNorm,
     sum_to::SumTo,
+    tversky_loss::TverskyLoss,
+    tversky_loss_gradient::TverskyLossGradient,
     upsample_bilinear::UpsampleBilinear,
     upsample_nearest::UpsampleNearest,
     upsample_nearest_gradient::UpsampleNearestGradient,

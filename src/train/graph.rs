@@ -65,7 +65,7 @@ pub fn training_graph(
     let first = pass.append(&mut graph, &weights, GRADIENTS)?;
     graph.set_scope("optimiser");
     let mut norm = graph.apply(SquaredNorm, &[first.gradients])?;
-    let mut last = first;
+    let mut last = first.clone();
     if adam.sharpness > 0.0 {
         // The gradient is taken again where the loss is higher, and applied to the weights as they are.
         let uphill = graph.apply(SharpnessStep { rho: narrow(adam.sharpness) }, &[whole, last.gradients, norm])?;
@@ -82,8 +82,7 @@ pub fn training_graph(
         epsilon: narrow(adam.epsilon),
         clip: narrow(adam.clip_norm),
     };
-    let stepped =
-        graph.apply_shared(Arc::new(step), &[whole, last.gradients, moments[0], moments[1], rate, norm])?;
+    let stepped = graph.apply_shared(Arc::new(step), &[whole, last.gradients, moments[0], moments[1], rate, norm])?;
     for (target, value) in [whole, moments[0], moments[1]].into_iter().zip(stepped) {
         graph.assign(target, value)?;
     }

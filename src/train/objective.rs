@@ -78,7 +78,13 @@ impl Objective {
     ///
     /// # Errors
     /// Logits and target of different shapes.
-    pub(crate) fn append(&self, graph: &mut Graph, logits: TensorId, target: TensorId, weight: f64) -> Result<TensorId> {
+    pub(crate) fn append(
+        &self,
+        graph: &mut Graph,
+        logits: TensorId,
+        target: TensorId,
+        weight: f64,
+    ) -> Result<TensorId> {
         let mut sum = None;
         let overlap = |alpha: f64, beta: f64| TverskyLoss {
             alpha: narrow(alpha),
