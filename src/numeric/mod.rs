@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod class_softmax;
 pub mod conv;
+pub mod conv_weight_gradient;
 pub mod gemm;
 pub mod reduce;
 pub mod vector;

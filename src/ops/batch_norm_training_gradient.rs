@@ -27,7 +27,7 @@ pub(super) const ENTRY: Entry =
     Entry { name: "batch_norm_training_gradient", kernels: &[&CHANNEL_PARTS, &SUM_PARTS, &APPLY], cases };
 
 /// First pass of the sums of dz xhat and of dz.
-static CHANNEL_PARTS: Kernel = kernel!("batch_norm_gradient_parts");
+pub(super) static CHANNEL_PARTS: Kernel = kernel!("batch_norm_gradient_parts");
 static APPLY: Kernel = kernel!("batch_norm_training_gradient");
 
 params! { struct PartsParams { rows: u32, channels: u32, spans: u32, span: u32, epsilon: f32, slope: f32 } }
@@ -65,7 +65,7 @@ pub(super) fn sum_scratch(shapes: &Shapes) -> usize {
 /// Others.
 pub(super) fn check_inputs<'a>(operator: &'static str, inputs: &'a [Shape]) -> Result<(&'a Shape, &'a Shape)> {
     let [x, vectors @ .., dy] = case::arity::<6>(operator, inputs)?;
-    if x.len() < 2 || x != dy || vectors.iter().any(|s| s.len() != 1 || s[0] != x.channels()) {
+    if x != dy || vectors.iter().any(|s| s.len() != 1 || s[0] != x.channels()) {
         return Err(Error::shape(operator, format!("{inputs:?}"), "x (..., C), four vectors (C), dy like x"));
     }
     Ok((x, vectors[0]))

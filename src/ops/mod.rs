@@ -4,7 +4,9 @@ pub mod activation;
 pub mod adam;
 pub mod add;
 pub mod attention;
+pub mod attention_gradient;
 pub mod batch_norm;
+pub mod batch_norm_gradient;
 pub mod batch_norm_training;
 pub mod batch_norm_training_gradient;
 pub mod broadcast;
@@ -13,8 +15,11 @@ pub mod concat;
 pub mod concat_gradient;
 pub mod constant;
 pub mod conv2d;
+pub mod conv2d_input_gradient;
+pub mod conv2d_weight_gradient;
 pub mod entropy_loss;
 pub mod entropy_loss_gradient;
+pub mod expand;
 pub mod extract_patches;
 pub mod extract_patches_gradient;
 pub mod focal_loss;
@@ -25,9 +30,11 @@ pub mod gelu_gradient;
 pub mod global_average_pool;
 pub mod global_average_pool_gradient;
 pub mod layer_norm;
+pub mod layer_norm_gradient;
 pub mod leaky_relu;
 pub mod leaky_relu_gradient;
 pub mod matmul;
+pub mod matmul_weight_gradient;
 pub mod max_pool;
 pub mod max_pool_gradient;
 pub mod moving_average;
@@ -40,6 +47,7 @@ pub mod sigmoid_gradient;
 pub mod softmax;
 pub mod softmax_gradient;
 pub mod squared_norm;
+pub mod sum_to;
 pub mod tversky_loss;
 pub mod tversky_loss_gradient;
 pub mod upsample_bilinear;
@@ -67,15 +75,20 @@ registry! {
     adam::Adam,
     add::Add,
     attention::Attention,
+    attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
+    batch_norm_gradient::BatchNormGradient,
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
     concat_gradient::ConcatGradient,
     constant::Constant,
     conv2d::Conv2d,
+    conv2d_input_gradient::Conv2dInputGradient,
+    conv2d_weight_gradient::Conv2dWeightGradient,
     entropy_loss::EntropyLoss,
     entropy_loss_gradient::EntropyLossGradient,
+    expand::Expand,
     extract_patches::ExtractPatches,
     extract_patches_gradient::ExtractPatchesGradient,
     focal_loss::FocalLoss,
@@ -86,9 +99,11 @@ registry! {
     global_average_pool::GlobalAveragePool,
     global_average_pool_gradient::GlobalAveragePoolGradient,
     layer_norm::LayerNorm,
+    layer_norm_gradient::LayerNormGradient,
     leaky_relu::LeakyRelu,
     leaky_relu_gradient::LeakyReluGradient,
     matmul::MatMul,
+    matmul_weight_gradient::MatMulWeightGradient,
     max_pool::MaxPool,
     max_pool_gradient::MaxPoolGradient,
     moving_average::MovingAverage,
@@ -101,6 +116,7 @@ registry! {
     softmax::Softmax,
     softmax_gradient::SoftmaxGradient,
     squared_norm::SquaredNorm,
+    sum_to::SumTo,
     tversky_loss::TverskyLoss,
     tversky_loss_gradient::TverskyLossGradient,
     upsample_bilinear::UpsampleBilinear,
