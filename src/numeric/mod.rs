@@ -5,3 +5,5 @@ pub mod conv;
 pub mod conv_weight_gradient;
 pub mod gemm;
 pub mod vector;
+mod winograd;
+mod winograd_transform;
