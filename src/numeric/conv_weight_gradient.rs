@@ -14,12 +14,14 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::winograd_weight_gradient as winograd;
+
 /// Input channels of a task, one cache line.
 const CHANNELS: usize = 16;
 /// Vectors of output channels that the micro-kernel keeps per input channel.
-const VECTORS: usize = 2;
+pub(super) const VECTORS: usize = 2;
 /// Most output channels in a block: two vectors of 16 floats.
-const MAX_BLOCK: usize = 32;
+pub(super) const MAX_BLOCK: usize = 32;
 /// Pixels that the micro-kernel sums in registers: the inputs of all taps and a block of dy stay in the first-level cache.
 const PIXELS: usize = 64;
 /// Most groups of rows, and most floats for all their sums (more groups than one need them).
@@ -59,6 +61,9 @@ impl Pieces {
 /// Floats of temporary memory for [`weight_gradient`]: the sums of all groups of rows.
 #[must_use]
 pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
+    if winograd::suits(x_shape, kernel) {
+        return winograd::scratch(x_shape, kernel);
+    }
     let pieces = Pieces::new(x_shape, kernel);
     pieces.groups * pieces.blocks * pieces.task(MAX_BLOCK)
 }
@@ -75,6 +80,13 @@ pub fn weight_gradient(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    if winograd::suits(x_shape, kernel) {
+        winograd::weight_gradient(x_shape, kernel, (x, dy), out, scratch);
+        return;
+    }
+    direct(x_shape, kernel, x, dy, out, scratch);
+}
+fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &mut [f32], scratch: &mut [f32]) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
     let block = VECTORS * arch.dispatch(Lanes);
@@ -126,7 +138,7 @@ fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
 }
 
 /// Floats in a vector of this machine.
-struct Lanes;
+pub(super) struct Lanes;
 
 impl WithSimd for Lanes {
     type Output = usize;
@@ -198,7 +210,7 @@ impl WithSimd for Task<'_> {
 /// `sums[c, o] += sum over pixels of x[pixel, c] dy[pixel, o]`, for [`CHANNELS`] input channels and one block of output
 /// channels.
 #[inline(always)]
-fn add_outer_products<S: Simd>(simd: S, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+pub(super) fn add_outer_products<S: Simd>(simd: S, x: &[f32], dy: &[f32], sums: &mut [f32]) {
     let (dy, _) = S::as_simd_f32s(dy);
     let (sums, _) = S::as_mut_simd_f32s(sums);
     // 8 x 2 accumulators hide the latency of the multiply-adds; 4 x 2 leave room in 16 registers.

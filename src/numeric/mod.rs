@@ -7,3 +7,4 @@ pub mod gemm;
 pub mod vector;
 mod winograd;
 mod winograd_transform;
+mod winograd_weight_gradient;
