@@ -175,8 +175,21 @@ fn convolve_padded(
     if geometry.fast() {
         let function = (bias, negative_slope);
         winograd::convolve(geometry.x, geometry.kernel, before, (x, kernel), function, out, scratch);
-        return;
+    } else {
+        direct(geometry, before, x, kernel, (bias, negative_slope), out, scratch);
     }
+}
+
+/// The direct form, for any shape.
+fn direct(
+    geometry: Geometry,
+    before: [usize; 2],
+    x: &[f32],
+    kernel: &[f32],
+    (bias, negative_slope): (Option<&[f32]>, f32),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let ([_, h, w, ci], [_, _, _, co]) = (geometry.x, geometry.kernel);
     let arch = Arch::new();
     let block = VECTORS * arch.dispatch(Lanes);
