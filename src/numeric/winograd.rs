@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::winograd_transform::{self as transform, CHANNELS, Image, Input, OUT, POINTS, Places, SIDE, TAPS, narrow};
 
-/// Vectors of output channels that the micro-kernel keeps per tile.
+/// Most vectors of output channels that the micro-kernel keeps per tile.
 const VECTORS: usize = 2;
 /// Most output channels in a block: two vectors of 16 floats.
 const MAX_BLOCK: usize = 32;
@@ -50,7 +50,8 @@ pub(super) fn convolve(
 ) {
     let ([n, h, w, ci], [_, _, _, co]) = (x_shape, kernel_shape);
     let arch = Arch::new();
-    let block = VECTORS * arch.dispatch(Lanes);
+    let lanes = arch.dispatch(Lanes);
+    let block = lanes * VECTORS.min(co.div_ceil(lanes));
     let ci_blocks = ci.div_ceil(CHANNELS);
     let weights = &mut scratch[..POINTS * ci_blocks * CHANNELS * co.next_multiple_of(block)];
     weights.par_chunks_mut(POINTS * ci_blocks * CHANNELS * block).enumerate().for_each(|(b, weights)| {
@@ -180,19 +181,20 @@ impl WithSimd for Band<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // 12 x 2 accumulators leave room for weights and inputs in 32 registers; 6 x 2 in 16.
-        if S::F32_LANES == 16 {
-            self.run::<S, 12>(simd);
-        } else {
-            self.run::<S, 6>(simd);
+        match (S::F32_LANES, self.shared.co.div_ceil(S::F32_LANES)) {
+            (16, 1) => self.run::<S, 24, 1>(simd),
+            (16, _) => self.run::<S, 12, 2>(simd),
+            (_, 1) => self.run::<S, 12, 1>(simd),
+            _ => self.run::<S, 6, 2>(simd),
         }
     }
 }
 
 impl Band<'_> {
     #[inline(always)]
-    fn run<S: Simd, const TILES: usize>(self, simd: S) {
+    fn run<S: Simd, const TILES: usize, const V: usize>(self, simd: S) {
         let Shared { weights, h, w, ci, co, ci_blocks, before, columns, .. } = *self.shared;
-        let block = VECTORS * S::F32_LANES;
+        let block = V * S::F32_LANES;
         let tiles = (self.out.len() / (w * co)).div_ceil(OUT) * columns;
         // One line more than needed: a power of two would put all points of a tile into one set of the cache.
         let depth = ci_blocks * CHANNELS;
@@ -228,7 +230,7 @@ impl Band<'_> {
                             let inputs = &inputs[(b * POINTS + p) * point..][..depth * TILES];
                             let start = (b * kept + k) * products + p * TILES * block;
                             let out = &mut outputs[start..start + TILES * block];
-                            multiply::<S, TILES>(simd, inputs, weights, out);
+                            multiply::<S, TILES, V>(simd, inputs, weights, out);
                         }
                     }
                 }
@@ -237,7 +239,7 @@ impl Band<'_> {
                     let corner = [i / columns * OUT, i % columns * OUT];
                     for k in 0..now {
                         let from = (&outputs[(b * kept + k) * products + t * block..], TILES * block);
-                        store_tile(simd, from, self.shared, (first_block + k) * block, corner, self.out);
+                        store_tile::<S, V>(simd, from, self.shared, (first_block + k) * block, corner, self.out);
                     }
                 }
             }
@@ -247,26 +249,26 @@ impl Band<'_> {
 
 /// `out[t, o] = sum over c of inputs[t, c] weights[c, o]` for `TILES` tiles and one block of output channels.
 #[inline(always)]
-fn multiply<S: Simd, const TILES: usize>(simd: S, inputs: &[f32], weights: &[f32], out: &mut [f32]) {
+fn multiply<S: Simd, const TILES: usize, const V: usize>(simd: S, inputs: &[f32], weights: &[f32], out: &mut [f32]) {
     let (weights, _) = S::as_simd_f32s(weights);
     let (out, _) = S::as_mut_simd_f32s(out);
-    let out = &mut out[..TILES * VECTORS];
-    let blocks = inputs.chunks_exact(TILES * CHANNELS).zip(weights.chunks_exact(CHANNELS * VECTORS));
+    let out = &mut out[..TILES * V];
+    let blocks = inputs.chunks_exact(TILES * CHANNELS).zip(weights.chunks_exact(CHANNELS * V));
     let mut first = true;
     for (inputs, weights) in blocks {
         // Each block of channels is summed on its own first: short sums round less than one long one.
-        let mut partial = [[simd.splat_f32s(0.0); VECTORS]; TILES];
+        let mut partial = [[simd.splat_f32s(0.0); V]; TILES];
         for k in 0..CHANNELS {
             for t in 0..TILES {
                 let x = simd.splat_f32s(inputs[t * CHANNELS + k]);
-                for v in 0..VECTORS {
-                    partial[t][v] = simd.mul_add_e_f32s(x, weights[k * VECTORS + v], partial[t][v]);
+                for v in 0..V {
+                    partial[t][v] = simd.mul_add_e_f32s(x, weights[k * V + v], partial[t][v]);
                 }
             }
         }
         for t in 0..TILES {
-            for v in 0..VECTORS {
-                let out = &mut out[t * VECTORS + v];
+            for v in 0..V {
+                let out = &mut out[t * V + v];
                 *out = if first { partial[t][v] } else { simd.add_f32s(*out, partial[t][v]) };
             }
         }
@@ -276,7 +278,7 @@ fn multiply<S: Simd, const TILES: usize>(simd: S, inputs: &[f32], weights: &[f32
 
 /// Transforms the products of one tile back and writes the pixels and channels that exist, from channel `first` on.
 #[inline(always)]
-fn store_tile<S: Simd>(
+fn store_tile<S: Simd, const V: usize>(
     simd: S,
     (products, point): (&[f32], usize),
     shared: &Shared,
@@ -288,7 +290,7 @@ fn store_tile<S: Simd>(
     let (zero, slope) = (simd.splat_f32s(0.0), simd.splat_f32s(shared.negative_slope));
     let rows = OUT.min(out.len() / (w * co) - row);
     let cols = OUT.min(w - col);
-    for v in 0..VECTORS {
+    for v in 0..V {
         let lane = v * S::F32_LANES;
         let channel = first + lane;
         if channel >= co {

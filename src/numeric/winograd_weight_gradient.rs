@@ -11,7 +11,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::conv_weight_gradient::{Lanes, MAX_BLOCK, VECTORS, add_outer_products};
+use super::conv_weight_gradient::{Block, MAX_BLOCK, add_outer_products};
 use super::winograd_transform::{
     self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, narrow,
 };
@@ -82,7 +82,7 @@ pub(super) fn weight_gradient(
 ) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
-    let block = VECTORS * arch.dispatch(Lanes);
+    let block = arch.dispatch(Block(kernel[3]));
     let task = pieces.task(block);
     let sums = &mut scratch[..pieces.groups * pieces.tasks * task];
     sums.par_chunks_mut(task).enumerate().for_each(|(i, sums)| {
@@ -139,8 +139,19 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if self.pieces.kernel[3] <= S::F32_LANES {
+            self.run::<S, 1>(simd);
+        } else {
+            self.run::<S, 2>(simd);
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) {
         let Pieces { x: [_, h, w, ci], kernel: [kh, kw, _, co], columns, image_rows, task_blocks, .. } = self.pieces;
-        let block = VECTORS * S::F32_LANES;
+        let block = V * S::F32_LANES;
         let co_blocks = co.div_ceil(block);
         let blocks = task_blocks.min((ci - self.first_channel).div_ceil(CHANNELS));
         let padded = [blocks * CHANNELS, co_blocks * block];
@@ -182,7 +193,7 @@ impl WithSimd for Task<'_> {
                     for o in 0..co_blocks {
                         let dy = &dy_values[p * dy_places.point + o * dy_places.block..][..used * block];
                         let start = (b * co_blocks + o) * pair + p * CHANNELS * block;
-                        add_outer_products(simd, x, dy, &mut self.sums[start..start + CHANNELS * block]);
+                        add_outer_products::<S, V>(simd, x, dy, &mut self.sums[start..start + CHANNELS * block]);
                     }
                 }
             }
