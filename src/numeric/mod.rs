@@ -7,3 +7,6 @@ pub mod conv_weight_gradient;
 pub mod gemm;
 pub mod reduce;
 pub mod vector;
+mod winograd;
+mod winograd_transform;
+mod winograd_weight_gradient;
