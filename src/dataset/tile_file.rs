@@ -411,3 +411,7 @@ impl Texts<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tile_file_tests.rs"]
+mod tests;
