@@ -3,6 +3,7 @@
 //! What is where, from the top down; a module uses only those below it:
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
+//! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
 //! - [`dataset`]: generated scenes.
@@ -32,5 +33,6 @@ pub mod numeric;
 pub mod ops;
 pub mod plan;
 pub mod raster;
+pub mod train;
 
 pub use error::{Error, Result};

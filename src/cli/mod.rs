@@ -11,6 +11,7 @@ pub mod import;
 pub mod info;
 mod output_file;
 pub mod predict;
+pub mod train;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
 fn print_line(text: impl Display) -> anyhow::Result<()> {

@@ -195,6 +195,13 @@ impl Weights {
         &self.origin
     }
 
+    /// The same parameters with another origin.
+    #[must_use]
+    pub fn with_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = origin.into();
+        self
+    }
+
     /// Names and values in the order of [`parameters()`](crate::model::parameters()).
     #[must_use]
     pub fn tensors(&self) -> &[(String, Tensor)] {

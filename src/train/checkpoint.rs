@@ -111,13 +111,19 @@ impl Checkpoint {
         }
         let container = read_container(&path)?;
         let damaged = |found: String| {
-            Error::bad_file(&path, found, "a checkpoint of this version of glavitu", "begin a new run in another folder")
+            Error::bad_file(
+                &path,
+                found,
+                "a checkpoint of this version of glavitu",
+                "begin a new run in another folder",
+            )
         };
         let get = |key: &str| container.metadata.get(key).ok_or_else(|| damaged(format!("no '{key}' in its metadata")));
         if get("format")? != FORMAT || get("format_version")? != FORMAT_VERSION {
             return Err(damaged(format!("format {} version {}", get("format")?, get("format_version")?)));
         }
-        let settings = toml::from_str(get("settings")?).map_err(|e| damaged(format!("settings with {}", e.message())))?;
+        let settings =
+            toml::from_str(get("settings")?).map_err(|e| damaged(format!("settings with {}", e.message())))?;
         let position = from_json(get("position")?).map_err(&damaged)?;
         let config: ModelConfig = from_json(get("config")?).map_err(&damaged)?;
         let normalisation: Normalisation = from_json(get("normalisation")?).map_err(&damaged)?;
@@ -165,8 +171,8 @@ fn moments_sha256(moment1: &[f32], moment2: &[f32]) -> String {
 mod tests {
     use super::*;
     use crate::train::initialisation::initial_weights;
-    use crate::train::settings::Strategy;
     use crate::train::log_file::Validation;
+    use crate::train::settings::Strategy;
 
     fn example() -> (TrainSettings, Position, TrainingState) {
         let mut settings = TrainSettings::published(Strategy::Global);
@@ -200,7 +206,8 @@ mod tests {
             best_loss: None,
             tiles: "abc".into(),
         };
-        let state = TrainingState { step: 16, weights, moment1: vec![1e-30, -0.5], moment2: vec![0.1, f32::MIN_POSITIVE] };
+        let state =
+            TrainingState { step: 16, weights, moment1: vec![1e-30, -0.5], moment2: vec![0.1, f32::MIN_POSITIVE] };
         (settings, position, state)
     }
 

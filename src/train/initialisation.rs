@@ -47,7 +47,8 @@ fn glorot_limit(shape: &[usize]) -> f64 {
 
 fn uniform(spec: &ParameterSpec, limit: f64, seed: u64) -> Vec<f32> {
     // The name chooses the stream (FNV-1a): adding a feature leaves the other parameters as they were.
-    let stream = spec.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let stream =
+        spec.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let mut random = Random::new(seed, stream);
     #[expect(clippy::cast_possible_truncation, reason = "parameters are f32")]
     let draw = |_| random.uniform(-limit, limit) as f32;

@@ -11,8 +11,8 @@ use crate::dataset::augmentation::Augmentation;
 use crate::dataset::sampling::{Selection, Unlabelled};
 use crate::error::{Error, Result};
 use crate::model::{Location, ModelConfig, Weights};
+use crate::train::objective::{AdamSettings, Objective};
 use crate::train::schedule::{Schedule, ScheduleKind};
-use crate::train::step::{AdamSettings, Objective};
 
 /// The five ways to train of Maslov et al. (2025).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -109,15 +109,33 @@ pub enum ModelSize {
 impl ModelSize {
     fn table(self) -> Table {
         let sizes: [(&str, i64); 7] = match self {
-            Self::Published => {
-                [("filters", 64), ("embedding", 64), ("mlp", 256), ("blocks", 12), ("heads", 4), ("unet_steps", 3), ("tile", 384)]
-            }
-            Self::Small => {
-                [("filters", 16), ("embedding", 32), ("mlp", 64), ("blocks", 4), ("heads", 4), ("unet_steps", 3), ("tile", 128)]
-            }
-            Self::Tiny => {
-                [("filters", 4), ("embedding", 8), ("mlp", 16), ("blocks", 1), ("heads", 2), ("unet_steps", 2), ("tile", 32)]
-            }
+            Self::Published => [
+                ("filters", 64),
+                ("embedding", 64),
+                ("mlp", 256),
+                ("blocks", 12),
+                ("heads", 4),
+                ("unet_steps", 3),
+                ("tile", 384),
+            ],
+            Self::Small => [
+                ("filters", 16),
+                ("embedding", 32),
+                ("mlp", 64),
+                ("blocks", 4),
+                ("heads", 4),
+                ("unet_steps", 3),
+                ("tile", 128),
+            ],
+            Self::Tiny => [
+                ("filters", 4),
+                ("embedding", 8),
+                ("mlp", 16),
+                ("blocks", 1),
+                ("heads", 2),
+                ("unet_steps", 2),
+                ("tile", 32),
+            ],
         };
         let model: Table = sizes.into_iter().map(|(key, value)| (key.to_owned(), Value::Integer(value))).collect();
         Table::from_iter([("model".to_owned(), Value::Table(model))])
@@ -215,7 +233,7 @@ impl TrainSettings {
     /// # Errors
     /// As [`TrainSettings::resolve`].
     pub fn resume(config: &Path, given: &Given) -> Result<Self> {
-        let old: Self = parse(config, &read_table(config)?)?;
+        let old = Self::read(config)?;
         let file = given.file.as_deref().map(read_table).transpose()?.unwrap_or_default();
         let mut settings = Self::merged(&old, given, &file)?;
         settings.complete()?;
@@ -223,9 +241,20 @@ impl TrainSettings {
             && u64_to_f64(settings.epochs) > settings.schedule.decay
             && settings.schedule.lowest == 0.0
         {
-            tracing::warn!("the learning rate is 0 after epoch {}: more epochs change nothing", settings.schedule.decay);
+            tracing::warn!(
+                "the learning rate is 0 after epoch {}: more epochs change nothing",
+                settings.schedule.decay
+            );
         }
         Ok(settings)
+    }
+
+    /// Reads a run's `config.toml`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or lacks a setting.
+    pub fn read(config: &Path) -> Result<Self> {
+        parse(config, &read_table(config)?)
     }
 
     fn merged(base: &Self, given: &Given, file: &Table) -> Result<Self> {
@@ -295,9 +324,11 @@ impl TrainSettings {
         };
         let is_encoding = matches!(self.model.location, Location::Regions(_));
         match strategy {
-            Strategy::Regional if self.regions.is_empty() => {
-                wrong("without regions", "the regions of the model", "give --regions ALP,CA, say, or use --strategy global")
-            }
+            Strategy::Regional if self.regions.is_empty() => wrong(
+                "without regions",
+                "the regions of the model",
+                "give --regions ALP,CA, say, or use --strategy global",
+            ),
             Strategy::Finetuning if self.from.is_none() => {
                 wrong("without a model", "a trained model to continue", "give --from MODEL.safetensors")
             }

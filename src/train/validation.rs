@@ -1,0 +1,146 @@
+//! How good the weights are on tiles they do not learn from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::dataset::batches::{Batch, Prefetch, consecutive_batch, consecutive_batches};
+use crate::dataset::sampling::TileSet;
+use crate::device;
+use crate::error::{Error, Result};
+use crate::evaluate::confusion::Confusion;
+use crate::executor::Executor;
+use crate::model::network::{DEEP_SUPERVISION, OUTPUT, inference_graph};
+use crate::model::{Location, ModelConfig, Weights};
+use crate::train::log_file::{Losses, Validation};
+use crate::train::objective::Objective;
+
+/// Runs the inference graph over every consecutive patch.
+pub struct Validator {
+    executor: Box<dyn Executor>,
+    tiles: Arc<TileSet>,
+    objective: Objective,
+    batch: usize,
+    workers: usize,
+    has_regions: bool,
+}
+
+/// Counts by what they are counted for.
+#[derive(Default)]
+struct Counts {
+    all: Confusion,
+    known: Confusion,
+    unknown: Confusion,
+    regions: BTreeMap<String, Confusion>,
+}
+
+impl Validator {
+    /// Plans the graph for a batch size.
+    ///
+    /// # Errors
+    /// The device cannot run it.
+    pub fn new(
+        config: &ModelConfig,
+        tiles: Arc<TileSet>,
+        objective: &Objective,
+        batch: usize,
+        workers: usize,
+        device: &str,
+    ) -> Result<Self> {
+        let executor = device::executor(device, &inference_graph(config, batch)?)?;
+        let has_regions = matches!(config.location, Location::Regions(_));
+        Ok(Self { executor, tiles, objective: objective.clone(), batch, workers, has_regions })
+    }
+
+    /// Bytes planned on the device.
+    #[must_use]
+    pub fn planned_bytes(&self) -> u64 {
+        self.executor.plan().peak_bytes()
+    }
+
+    /// Loss and IoU of some weights. With a region vector every patch counts twice, with its region and as `unknown`.
+    ///
+    /// `progress` is called with the number of batches done and of all; its error ends the work.
+    ///
+    /// # Errors
+    /// A damaged tile file, a device that fails, an output that is not finite, or what `progress` returns.
+    pub fn run(
+        &mut self,
+        weights: &Weights,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Validation> {
+        self.executor.load(weights)?;
+        let (tiles, batch) = (Arc::clone(&self.tiles), self.batch);
+        let count = consecutive_batches(&tiles, batch);
+        let batches =
+            Prefetch::new(0..count, self.workers, 2 * self.workers, move |i| consecutive_batch(&tiles, batch, i))?;
+        let mut counts = Counts::default();
+        for region in self.tiles.regions() {
+            counts.regions.insert(region, Confusion::default());
+        }
+        let (mut sums, mut samples) = (Losses::default(), 0);
+        for (done, batch) in batches.enumerate() {
+            let batch = batch?;
+            let losses = self.batch(&batch, &mut counts)?;
+            let n = as_f64(batch.samples);
+            sums.total += n * losses.total;
+            sums.deep_supervision += n * losses.deep_supervision;
+            sums.output += n * losses.output;
+            samples += batch.samples;
+            progress(done + 1, count)?;
+        }
+        let n = as_f64(samples.max(1));
+        let only_with_regions = |counts: &Confusion| if self.has_regions { counts.iou() } else { None };
+        Ok(Validation {
+            losses: Losses {
+                total: sums.total / n,
+                deep_supervision: sums.deep_supervision / n,
+                output: sums.output / n,
+            },
+            iou: counts.all.iou(),
+            iou_known: only_with_regions(&counts.known),
+            iou_unknown: only_with_regions(&counts.unknown),
+            regions: counts.regions.into_iter().map(|(region, counts)| (region, counts.iou())).collect(),
+        })
+    }
+
+    fn batch(&mut self, batch: &Batch, counts: &mut Counts) -> Result<Losses> {
+        let outputs = self.executor.run(&batch.arrays)?;
+        let of = |arrays: &'_ crate::executor::Arrays, name: &str| -> Vec<f32> {
+            let values = arrays.get(name).map(Vec::as_slice).unwrap_or_default();
+            // A last batch is filled up with samples that do not count.
+            values[..values.len() / self.batch * batch.samples].to_vec()
+        };
+        let (first, second, target) =
+            (of(&outputs, DEEP_SUPERVISION), of(&outputs, OUTPUT), of(&batch.arrays, "target"));
+        if let Some(bad) = first.iter().chain(&second).find(|v| !v.is_finite()) {
+            return Err(Error::bad_argument(
+                format!("{bad} in a prediction for a validation patch"),
+                "finite predictions",
+                "lower the learning rate, or look for extreme values in the validation files",
+            ));
+        }
+        let per_sample = target.len() / batch.samples.max(1);
+        for (sample, (region, known)) in batch.regions.iter().zip(&batch.location_known).enumerate() {
+            let range = sample * per_sample..(sample + 1) * per_sample;
+            let mut confusion = Confusion::default();
+            confusion.add(&second[range.clone()], &target[range])?;
+            counts.all.merge(&confusion);
+            if *known { &mut counts.known } else { &mut counts.unknown }.merge(&confusion);
+            counts.regions.entry(region.clone()).or_default().merge(&confusion);
+        }
+        let deep_supervision = self.objective.deep_supervision * self.objective.value(&first, &target);
+        let output = self.objective.value(&second, &target);
+        Ok(Losses { total: deep_supervision + output, deep_supervision, output })
+    }
+}
+
+impl std::fmt::Debug for Validator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Validator").field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of patches are far below 2^52")]
+fn as_f64(n: usize) -> f64 {
+    n as f64
+}
