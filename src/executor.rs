@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Source};
+use crate::graph::{Graph, Source, TensorId};
 use crate::plan::Plan;
 
 /// Named arrays, in the layout of the graph's tensors of the same name.
@@ -35,6 +35,12 @@ pub trait Executor {
     /// An input is missing or has the wrong size, or the device fails.
     fn run(&mut self, inputs: &Arrays) -> Result<Arrays>;
 
+    /// The present value of a parameter, or of a vector of parameters, by name.
+    ///
+    /// # Errors
+    /// There is no such parameter, or the device fails.
+    fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+
     /// The plan it runs.
     fn plan(&self) -> &Plan;
 
@@ -65,4 +71,15 @@ pub(crate) fn array_for<'a>(
             "give arrays that match the model",
         )),
     }
+}
+
+/// The parameter, or vector of parameters, of this name.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn parameter_named(graph: &Graph, name: &str) -> Result<TensorId> {
+    let mut kept = graph.sources(Source::Parameter).chain(graph.sources(Source::Packed));
+    kept.find(|(_, t)| t.name == name).map(|(id, _)| id).ok_or_else(|| {
+        Error::bad_argument(format!("no parameter '{name}'"), "a parameter of the graph", "name one the model has")
+    })
 }

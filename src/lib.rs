@@ -12,12 +12,14 @@
 //! - [`device`]: which executor to use.
 //! - [`gpu`], [`cpu`]: the two executors; [`executor`] is what they have in common.
 //! - [`plan`]: fusion, liveness and memory slots.
+//! - [`autograd`]: gradients as a transformation of the graph.
 //! - [`ops`]: one file per operator, and their registry.
 //! - [`graph`]: tensors, nodes, shapes; what an operator is.
 //! - [`numeric`]: numeric blocks that the operators' CPU code shares.
 //! - [`atomic_file`], [`error`]: files that appear whole; the error type.
 
 pub mod atomic_file;
+pub mod autograd;
 pub mod cli;
 pub mod cpu;
 pub mod dataset;

@@ -7,8 +7,8 @@ use available::available_bytes;
 use block::Block;
 
 use crate::error::Result;
-use crate::executor::{ArraySource, Arrays, Executor, array_for};
-use crate::graph::{Graph, Source, TensorId};
+use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
+use crate::graph::{Graph, Shape, Source, TensorId};
 use crate::plan::{Placement, Plan, Step, Target};
 
 /// A planned graph in main memory.
@@ -46,17 +46,16 @@ impl Memory {
         let shapes = plan.graph.shapes(node);
         // Outputs and temporary memory are taken out of their arenas while the operator runs: no two tensors alive at
         // one time share a slot, so what stays holds all inputs.
-        let mut taken: Vec<Block> = node.outputs.iter().map(|&t| self.take(plan, t)).collect::<Result<_>>()?;
+        let mut taken = self.take(plan, &node.outputs)?;
         let mut scratch = step.scratch.first().map(|&slot| std::mem::take(&mut self.slots[slot])).unwrap_or_default();
         {
             let inputs: Vec<&[f32]> = node.inputs.iter().map(|&t| self.view(plan, t)).collect();
-            let mut outputs: Vec<&mut [f32]> =
-                taken.iter_mut().zip(&shapes.outputs).map(|(memory, shape)| &mut memory[..shape.elements()]).collect();
+            let mut outputs = pieces(&mut taken, &shapes.outputs);
             let scratch_len = node.operator.cpu_scratch(&shapes);
             node.operator.compute(&shapes, &inputs, &mut outputs, &mut scratch[..scratch_len]);
         }
-        for (&tensor, memory) in node.outputs.iter().zip(taken) {
-            self.put_back(plan, tensor, memory);
+        for output in taken {
+            self.put_back(output);
         }
         if let Some(&slot) = step.scratch.first() {
             self.slots[slot] = scratch;
@@ -70,16 +69,32 @@ impl Memory {
         match plan.placements[tensor.index()] {
             Placement::Parameter(offset) => &self.parameters[offset..offset + len],
             Placement::Prepared(offset) => &self.prepared[offset..offset + len],
-            Placement::Slot(slot) => &self.slots[slot][..len],
+            Placement::Slot { slot, offset } => &self.slots[slot][offset..offset + len],
+            Placement::Nowhere => &[],
         }
     }
 
-    /// Memory to write a tensor to: its slot, or new memory for a prepared one (they are made once).
-    fn take(&mut self, plan: &Plan, tensor: TensorId) -> Result<Block> {
-        match plan.placements[tensor.index()] {
-            Placement::Slot(slot) => Ok(std::mem::take(&mut self.slots[slot])),
-            _ => self.block(plan, plan.graph.shape(tensor).elements()),
+    /// Memory to write a node's outputs to: slots, or new memory for prepared tensors (they are made once). Outputs that lie
+    /// in one slot come together.
+    fn take(&mut self, plan: &Plan, outputs: &[TensorId]) -> Result<Vec<Taken>> {
+        let mut taken: Vec<Taken> = Vec::new();
+        for (index, tensor) in outputs.iter().enumerate() {
+            let place = plan.placements[tensor.index()];
+            let (slot, offset) = match place {
+                Placement::Slot { slot, offset } => (Some(slot), offset),
+                _ => (None, 0),
+            };
+            if let Some(same) = taken.iter_mut().find(|t| slot.is_some() && t.slot == slot) {
+                same.outputs.push((index, offset));
+                continue;
+            }
+            let memory = match slot {
+                Some(slot) => std::mem::take(&mut self.slots[slot]),
+                None => self.block(plan, plan.graph.shape(*tensor).elements())?,
+            };
+            taken.push(Taken { memory, slot, place, outputs: vec![(index, offset)] });
         }
+        Ok(taken)
     }
 
     /// New memory beside what is held.
@@ -93,13 +108,52 @@ impl Memory {
         4 * [parameters, prepared].into_iter().chain(slots).map(|block| block.len() as u64).sum::<u64>()
     }
 
-    fn put_back(&mut self, plan: &Plan, tensor: TensorId, memory: Block) {
-        match plan.placements[tensor.index()] {
-            Placement::Slot(slot) => self.slots[slot] = memory,
-            Placement::Prepared(offset) => self.prepared[offset..offset + memory.len()].copy_from_slice(&memory),
-            Placement::Parameter(_) => {}
+    fn put_back(&mut self, taken: Taken) {
+        let Taken { memory, slot, place, .. } = taken;
+        match (slot, place) {
+            (Some(slot), _) => self.slots[slot] = memory,
+            (None, Placement::Prepared(offset)) => {
+                self.prepared[offset..offset + memory.len()].copy_from_slice(&memory);
+            }
+            _ => {}
         }
     }
+
+    /// Copies a result over a parameter.
+    fn assign(&mut self, plan: &Plan, parameter: TensorId, value: TensorId) {
+        let len = plan.graph.shape(value).elements();
+        if let (Placement::Parameter(to), Placement::Slot { slot, offset }) =
+            (plan.placements[parameter.index()], plan.placements[value.index()])
+        {
+            self.parameters[to..to + len].copy_from_slice(&self.slots[slot][offset..offset + len]);
+        }
+    }
+}
+
+/// Memory taken out of its place to be written to.
+struct Taken {
+    memory: Block,
+    slot: Option<usize>,
+    place: Placement,
+    /// Which outputs of the node lie in it, and where.
+    outputs: Vec<(usize, usize)>,
+}
+
+/// The slices of the taken memory that are the outputs of these shapes, in the node's order.
+fn pieces<'a>(taken: &'a mut [Taken], shapes: &[Shape]) -> Vec<&'a mut [f32]> {
+    let mut pieces: Vec<(usize, &'a mut [f32])> = Vec::with_capacity(shapes.len());
+    for Taken { memory, outputs, .. } in taken {
+        outputs.sort_by_key(|(_, offset)| *offset);
+        let (mut rest, mut start): (&mut [f32], usize) = (memory, 0);
+        for &(index, offset) in &*outputs {
+            let (piece, after) = rest[offset - start..].split_at_mut(shapes[index].elements());
+            start = offset + piece.len();
+            pieces.push((index, piece));
+            rest = after;
+        }
+    }
+    pieces.sort_by_key(|(index, _)| *index);
+    pieces.into_iter().map(|(_, piece)| piece).collect()
 }
 
 impl Executor for CpuExecutor {
@@ -127,15 +181,23 @@ impl Executor for CpuExecutor {
     fn run(&mut self, inputs: &Arrays) -> Result<Arrays> {
         for (id, tensor) in self.plan.graph.sources(Source::Input) {
             let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
-            if let Placement::Slot(slot) = self.plan.placements[id.index()] {
+            if let Placement::Slot { slot, .. } = self.plan.placements[id.index()] {
                 self.memory.slots[slot][..values.len()].copy_from_slice(values);
             }
         }
         for step in &self.plan.steps {
             self.memory.step(&self.plan, step)?;
         }
+        for &(parameter, value) in self.plan.graph.assignments() {
+            self.memory.assign(&self.plan, parameter, value);
+        }
         let outputs = self.plan.graph.outputs();
         Ok(outputs.iter().map(|(name, id)| (name.clone(), self.memory.view(&self.plan, *id).to_vec())).collect())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let id = parameter_named(&self.plan.graph, name)?;
+        Ok(self.memory.view(&self.plan, id).to_vec())
     }
 
     fn plan(&self) -> &Plan {

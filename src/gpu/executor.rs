@@ -6,7 +6,7 @@ use super::kernel::PipelineCache;
 use super::readback::{self, Readback};
 use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
-use crate::executor::{ArraySource, Arrays, Executor, array_for};
+use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
 use crate::graph::{Binding, Graph, Node, Source, TensorId};
 use crate::plan::{Placement, Plan, Step, Target};
 
@@ -20,6 +20,8 @@ pub struct GpuExecutor {
     /// Dispatches of every run, by submission.
     steps: Vec<Vec<Dispatch>>,
     results: Vec<(String, Readback)>,
+    /// What is copied over the parameters after every run: parameter, value.
+    assignments: Vec<(Range, Range)>,
     loaded: bool,
 }
 
@@ -61,7 +63,11 @@ impl GpuExecutor {
             let made = gpu.guarded(|| Readback::new(&gpu, source)).await;
             results.push((name.clone(), made.map_err(|e| refused(&gpu, &plan, held, &e))?));
         }
-        Ok(Self { gpu, plan, memory, prepare, steps, results, loaded: false })
+        let assignments = plan.graph.assignments().iter();
+        let assignments = assignments
+            .map(|&(parameter, value)| Ok((memory.range(&plan, parameter)?, memory.range(&plan, value)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { gpu, plan, memory, prepare, steps, results, assignments, loaded: false })
     }
 
     /// Number of dispatches of a run.
@@ -112,6 +118,10 @@ impl GpuExecutor {
             for (_, result) in results {
                 result.record(&mut encoder);
             }
+            for (parameter, value) in &self.assignments {
+                let bytes = value.bytes;
+                encoder.copy_buffer_to_buffer(&value.buffer, value.offset, &parameter.buffer, parameter.offset, bytes);
+            }
             self.gpu.queue.submit([encoder.finish()]);
         }
     }
@@ -133,6 +143,18 @@ impl Executor for GpuExecutor {
 
     fn run(&mut self, inputs: &Arrays) -> Result<Arrays> {
         pollster::block_on(self.run_async(inputs))
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let range = self.memory.range(&self.plan, parameter_named(&self.plan.graph, name)?)?;
+        pollster::block_on(async {
+            let made = self.gpu.guarded(|| Readback::new(&self.gpu, range)).await;
+            let readback = made.map_err(|e| refused(&self.gpu, &self.plan, self.allocated_bytes(), &e))?;
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            readback.record(&mut encoder);
+            self.gpu.queue.submit([encoder.finish()]);
+            Ok(readback::read(&self.gpu, &[&readback]).await?.pop().unwrap_or_default())
+        })
     }
 
     fn plan(&self) -> &Plan {
@@ -158,7 +180,8 @@ impl Memory {
         let (buffer, floats) = match plan.placements[tensor.index()] {
             Placement::Parameter(offset) => (self.parameters.as_ref(), offset),
             Placement::Prepared(_) => (self.prepared.get(tensor.index()).and_then(Option::as_ref), 0),
-            Placement::Slot(slot) => (self.slots.get(slot), 0),
+            Placement::Slot { slot, offset } => (self.slots.get(slot), offset),
+            Placement::Nowhere => (None, 0),
         };
         let buffer = buffer.cloned().ok_or_else(|| {
             let name = &plan.graph.tensors()[tensor.index()].name;
@@ -183,7 +206,7 @@ async fn allocate(gpu: &Gpu, plan: &Plan, held: &mut u64) -> Result<Memory> {
     }
     for (slot, &floats) in plan.slots.iter().enumerate() {
         let tenant = plan.placements.iter().zip(plan.graph.tensors()).find(|(place, tensor)| {
-            **place == Placement::Slot(slot)
+            **place == (Placement::Slot { slot, offset: 0 })
                 && tensor.shape.elements().next_multiple_of(crate::plan::ALIGNMENT) == floats
         });
         let name = tenant.map_or("temporary memory", |(_, tensor)| &tensor.name);

@@ -2,9 +2,9 @@
 
 pub mod launch;
 pub mod operator;
+mod reference;
 pub mod shape;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, extent};
@@ -12,6 +12,9 @@ pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
 
 use crate::error::{Error, Result};
+
+/// Floats to which every tensor in memory is aligned: 256 bytes, the strictest offset alignment of WebGPU.
+pub const ALIGNMENT: usize = 64;
 
 /// Index of a tensor in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +37,10 @@ pub enum Source {
     Parameter,
     /// An output of the node of this index.
     Node(usize),
+    /// Made of others that lie in it; see [`Graph::pack`].
+    Packed,
+    /// A piece of another; see [`Graph::unpack`].
+    View,
 }
 
 /// A tensor of a graph.
@@ -45,6 +52,8 @@ pub struct Tensor {
     pub shape: Shape,
     /// Its origin.
     pub source: Source,
+    /// The tensor whose memory it is a piece of, and from which float on.
+    pub within: Option<(TensorId, usize)>,
 }
 
 /// One application of an operator.
@@ -66,6 +75,7 @@ pub struct Graph {
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
     outputs: Vec<(String, TensorId)>,
+    assignments: Vec<(TensorId, TensorId)>,
     scope: String,
 }
 
@@ -127,6 +137,87 @@ impl Graph {
         self.outputs.push((name.into(), tensor));
     }
 
+    /// One vector in whose memory `parts` lie one after another, each aligned to [`ALIGNMENT`] floats; zero between them.
+    ///
+    /// The parts are parameters, or results of nodes, which then write straight into it. So the optimiser sees all
+    /// parameters as one tensor, and all their gradients as another.
+    ///
+    /// # Errors
+    /// A part that lies in another vector already, or is neither a parameter nor made by a node.
+    pub fn pack(&mut self, name: impl Into<String>, parts: &[TensorId]) -> Result<TensorId> {
+        let name = name.into();
+        let offsets = offsets(parts.iter().map(|&part| self.shape(part)));
+        let whole = self.tensor(name.clone(), Shape::from([offsets.1]), Source::Packed);
+        for (&part, offset) in parts.iter().zip(offsets.0) {
+            let tensor = &mut self.tensors[part.0];
+            if tensor.within.is_some() || !matches!(tensor.source, Source::Parameter | Source::Node(_)) {
+                return Err(Error::bad_argument(
+                    format!("{} as a part of {name}", tensor.name),
+                    "parameters or results of nodes that lie in no other vector",
+                    "pack each tensor once",
+                ));
+            }
+            tensor.within = Some((whole, offset));
+        }
+        Ok(whole)
+    }
+
+    /// The pieces of a vector, laid out as [`Graph::pack`] does it; the inverse of it for a vector of nodes.
+    ///
+    /// # Errors
+    /// The shapes do not fill the vector.
+    pub fn unpack(&mut self, whole: TensorId, shapes: &[Shape]) -> Result<Vec<TensorId>> {
+        let (offsets, length) = offsets(shapes.iter());
+        if self.shape(whole)[..] != [length] {
+            return Err(Error::bad_argument(
+                format!("pieces of {length} floats in all"),
+                format!("a vector of {}", self.shape(whole)),
+                "give the shapes that were packed",
+            ));
+        }
+        let name = self.tensors[whole.0].name.clone();
+        let mut parts = Vec::with_capacity(shapes.len());
+        for (shape, offset) in shapes.iter().zip(offsets) {
+            let part = self.tensor(name.clone(), shape.clone(), Source::View);
+            self.tensors[part.0].within = Some((whole, offset));
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// After every run, `parameter` (or a vector of parameters) takes the value of `value`.
+    ///
+    /// # Errors
+    /// Shapes that differ, or a target that is no parameter.
+    pub fn assign(&mut self, parameter: TensorId, value: TensorId) -> Result<()> {
+        let target = &self.tensors[parameter.0];
+        let fits = target.shape == self.tensors[value.0].shape;
+        if !fits || !matches!(target.source, Source::Parameter | Source::Packed) {
+            return Err(Error::bad_argument(
+                format!("{} for {}", self.tensors[value.0].shape, target.name),
+                "a parameter and a value of its shape",
+                "assign tensors of one shape",
+            ));
+        }
+        self.assignments.push((parameter, value));
+        Ok(())
+    }
+
+    /// What is assigned after every run: parameter and value.
+    #[must_use]
+    pub fn assignments(&self) -> &[(TensorId, TensorId)] {
+        &self.assignments
+    }
+
+    /// The tensors that lie in `whole`, in order.
+    pub fn parts(&self, whole: TensorId) -> impl Iterator<Item = (TensorId, usize)> {
+        let within = move |(id, t): (usize, &Tensor)| match t.within {
+            Some((of, offset)) if of == whole => Some((TensorId(id), offset)),
+            _ => None,
+        };
+        self.tensors.iter().enumerate().filter_map(within)
+    }
+
     /// All tensors.
     #[must_use]
     pub fn tensors(&self) -> &[Tensor] {
@@ -177,37 +268,19 @@ impl Graph {
         })
     }
 
-    /// Runs the graph with every operator's f64 definition: slow, exact, for tests.
-    ///
-    /// # Errors
-    /// An input or parameter is missing or has the wrong size.
-    pub fn evaluate_reference(&self, values: &HashMap<String, Vec<f64>>) -> Result<HashMap<String, Vec<f64>>> {
-        let mut tensors: Vec<Vec<f64>> = vec![Vec::new(); self.tensors.len()];
-        for (slot, tensor) in tensors.iter_mut().zip(&self.tensors) {
-            if !matches!(tensor.source, Source::Node(_)) {
-                let value =
-                    values.get(&tensor.name).filter(|v| v.len() == tensor.shape.elements()).ok_or_else(|| {
-                        Error::bad_argument(
-                            format!("no value of shape {} for {}", tensor.shape, tensor.name),
-                            "a value for every input and parameter",
-                            "add it",
-                        )
-                    })?;
-                slot.clone_from(value);
-            }
-        }
-        for node in &self.nodes {
-            let inputs: Vec<&[f64]> = node.inputs.iter().map(|t| tensors[t.0].as_slice()).collect();
-            let outputs = node.operator.reference(&self.shapes(node), &inputs);
-            for (id, value) in node.outputs.iter().zip(outputs) {
-                tensors[id.0] = value;
-            }
-        }
-        Ok(self.outputs.iter().map(|(name, id)| (name.clone(), tensors[id.0].clone())).collect())
-    }
-
     fn tensor(&mut self, name: String, shape: Shape, source: Source) -> TensorId {
-        self.tensors.push(Tensor { name, shape, source });
+        self.tensors.push(Tensor { name, shape, source, within: None });
         TensorId(self.tensors.len() - 1)
     }
+}
+
+/// Where tensors of these shapes lie one after another, aligned, and the length of the whole.
+fn offsets<'a>(shapes: impl Iterator<Item = &'a Shape>) -> (Vec<usize>, usize) {
+    let mut end = 0;
+    let starts = shapes.map(|shape| {
+        let start = end;
+        end += shape.elements().next_multiple_of(ALIGNMENT);
+        start
+    });
+    (starts.collect(), end)
 }

@@ -38,6 +38,10 @@ pub struct Case {
     pub tolerance: f64,
     /// Whether it is a shape of the published model: for benches, too large for the plain f64 loops.
     pub published_size: bool,
+    /// How many of the outputs, from the first on, gradients come back to; the others are kept for gradient rules.
+    pub differentiable_outputs: usize,
+    /// The inputs that gradients flow to; `None` means all.
+    pub differentiable_inputs: Option<&'static [usize]>,
 }
 
 impl Case {
@@ -48,6 +52,8 @@ impl Case {
             inputs: inputs.into_iter().map(|s| (s.into(), Fill::Signed)).collect(),
             tolerance: 1e-7,
             published_size: false,
+            differentiable_outputs: usize::MAX,
+            differentiable_inputs: None,
         }
     }
 
@@ -64,6 +70,20 @@ impl Case {
     #[must_use]
     pub fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
+        self
+    }
+
+    /// The same where gradients come back only to the first `count` outputs.
+    #[must_use]
+    pub fn differentiable_outputs(mut self, count: usize) -> Self {
+        self.differentiable_outputs = count;
+        self
+    }
+
+    /// The same where gradients flow only to these inputs, and not, say, to the labels of a loss.
+    #[must_use]
+    pub fn differentiable_inputs(mut self, inputs: &'static [usize]) -> Self {
+        self.differentiable_inputs = Some(inputs);
         self
     }
 

@@ -7,6 +7,7 @@ pub mod batch_norm;
 pub mod broadcast;
 pub mod case;
 pub mod concat;
+pub mod constant;
 pub mod conv2d;
 pub mod extract_patches;
 pub mod fold_batch_norm;
@@ -41,6 +42,7 @@ registry! {
     attention::Attention,
     batch_norm::BatchNorm,
     concat::Concat,
+    constant::Constant,
     conv2d::Conv2d,
     extract_patches::ExtractPatches,
     fold_batch_norm::FoldBatchNorm,

@@ -17,6 +17,10 @@ use crate::ops::{Activation, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu, Upsamp
 /// # Errors
 /// Shapes that do not fit, which would be a defect of a rule.
 pub fn fuse_convolutions(graph: &Graph) -> Result<Graph> {
+    if !graph.assignments().is_empty() {
+        // Training: nothing stays constant, and the gradients read what fusion would hide.
+        return Ok(graph.clone());
+    }
     let readers = Readers::of(graph);
     let mut copy = Copy::of(graph);
     for node in graph.nodes() {
@@ -129,7 +133,7 @@ impl Copy {
             let new = match tensor.source {
                 Source::Input => copy.graph.input(&tensor.name, tensor.shape.clone()),
                 Source::Parameter => copy.graph.parameter(&tensor.name, tensor.shape.clone()),
-                Source::Node(_) => continue,
+                Source::Node(_) | Source::Packed | Source::View => continue,
             };
             copy.tensors.insert(id, new);
         }

@@ -7,11 +7,9 @@ pub mod fusion;
 pub mod slots;
 
 use crate::error::{Error, Result};
+pub use crate::graph::ALIGNMENT;
 use crate::graph::{Caps, Graph, Node, Source, TensorId};
 use slots::Lifetime;
-
-/// Floats to which every placement is aligned: 256 bytes, the strictest offset alignment of WebGPU.
-pub const ALIGNMENT: usize = 64;
 
 /// Which executor a plan is for; they differ in their temporary memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +27,15 @@ pub enum Placement {
     Parameter(usize),
     /// In the tensors made once from the weights, at this offset.
     Prepared(usize),
-    /// In the slot of this index.
-    Slot(usize),
+    /// In a slot, at an offset that is zero but for pieces of a vector.
+    Slot {
+        /// The slot's index.
+        slot: usize,
+        /// Where in it.
+        offset: usize,
+    },
+    /// Nowhere: no wanted result needs it.
+    Nowhere,
 }
 
 /// One node to run, with slots for its temporary memory.
@@ -68,22 +73,33 @@ impl Plan {
     /// Fused nodes whose shapes do not fit, which would be a defect of the fusion rules.
     pub fn new(graph: &Graph, target: &Target) -> Result<Self> {
         let graph = fusion::fuse_convolutions(graph)?;
-        let constant = constants(&graph);
-        let mut placements = vec![Placement::Slot(usize::MAX); graph.tensors().len()];
+        let (constant, needed) = (constants(&graph), needed(&graph));
+        let is_live = |node: &Node| node.outputs.iter().any(|t| needed[t.index()]);
+        let mut placements = vec![Placement::Nowhere; graph.tensors().len()];
         let (mut parameter_floats, mut prepared_floats) = (0, 0);
-        for (id, tensor) in graph.tensors().iter().enumerate() {
+        for (id, tensor) in graph.ids().zip(graph.tensors()) {
             let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
-            let (arena, place): (&mut usize, fn(usize) -> Placement) = match tensor.source {
-                Source::Parameter => (&mut parameter_floats, Placement::Parameter),
-                Source::Node(_) if constant[id] => (&mut prepared_floats, Placement::Prepared),
-                _ => continue,
-            };
-            placements[id] = place(*arena);
-            *arena += floats;
+            match tensor.source {
+                Source::Parameter if tensor.within.is_none() => {
+                    placements[id.index()] = Placement::Parameter(parameter_floats);
+                    parameter_floats += floats;
+                }
+                Source::Packed if holds_parameters(&graph, id) => {
+                    placements[id.index()] = Placement::Parameter(parameter_floats);
+                    parameter_floats += floats;
+                }
+                Source::Node(node) if constant[id.index()] && is_live(&graph.nodes()[node]) => {
+                    placements[id.index()] = Placement::Prepared(prepared_floats);
+                    prepared_floats += floats;
+                }
+                _ => {}
+            }
         }
         let runs_once = |node: &Node| node.outputs.iter().all(|t| constant[t.index()]);
-        let order =
-            |once: bool| graph.nodes().iter().enumerate().filter(move |(_, n)| runs_once(n) == once).map(|(i, _)| i);
+        let order = |once: bool| {
+            let nodes = graph.nodes().iter().enumerate();
+            nodes.filter(move |(_, n)| is_live(n) && runs_once(n) == once).map(|(i, _)| i)
+        };
         let (once, every): (Vec<usize>, Vec<usize>) = (order(true).collect(), order(false).collect());
 
         // The preparation runs before every step, so its temporary memory may share slots with anything.
@@ -99,8 +115,16 @@ impl Plan {
         let assignment = slots::assign(&lifetimes.iter().map(|(_, l)| *l).collect::<Vec<_>>());
         for ((tensor, _), &slot) in lifetimes[..tensor_count].iter().zip(&assignment.slot_of) {
             if let Some(tensor) = tensor {
-                placements[tensor.index()] = Placement::Slot(slot);
+                placements[tensor.index()] = Placement::Slot { slot, offset: 0 };
             }
+        }
+        for (id, tensor) in graph.ids().zip(graph.tensors()) {
+            let Some((whole, offset)) = tensor.within else { continue };
+            placements[id.index()] = match placements[whole.index()] {
+                Placement::Parameter(start) => Placement::Parameter(start + offset),
+                Placement::Slot { slot, offset: start } => Placement::Slot { slot, offset: start + offset },
+                other => other,
+            };
         }
         let (mut prepare, mut steps) = (Vec::new(), Vec::new());
         for (every_run, node, range) in scratch_of {
@@ -130,7 +154,7 @@ impl Plan {
             .tensors()
             .iter()
             .zip(&self.placements)
-            .filter(|(_, place)| matches!(place, Placement::Slot(_)))
+            .filter(|(t, place)| t.within.is_none() && matches!(place, Placement::Slot { .. }))
             .map(|(t, _)| (format!("{} ({})", t.name, t.shape), 4 * t.shape.elements() as u64))
             .collect();
         sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -151,11 +175,18 @@ impl Plan {
     }
 }
 
-/// Which tensors depend on weights alone.
+/// Which tensors depend on weights alone that no run changes.
 fn constants(graph: &Graph) -> Vec<bool> {
-    let mut constant: Vec<bool> = graph.tensors().iter().map(|t| t.source == Source::Parameter).collect();
+    let is_assigned = |id: TensorId| graph.assignments().iter().any(|(parameter, _)| *parameter == id);
+    let mut constant: Vec<bool> = (graph.ids().zip(graph.tensors()))
+        .map(|(id, t)| {
+            t.source == Source::Parameter && !is_assigned(id) && !t.within.is_some_and(|(whole, _)| is_assigned(whole))
+        })
+        .collect();
     for node in graph.nodes() {
-        if node.inputs.iter().all(|t| constant[t.index()]) {
+        // Parts of a vector are made with the others, at every run.
+        let is_part = node.outputs.iter().any(|t| graph.tensors()[t.index()].within.is_some());
+        if !is_part && node.inputs.iter().all(|t| constant[t.index()]) {
             for output in &node.outputs {
                 constant[output.index()] = true;
             }
@@ -164,26 +195,72 @@ fn constants(graph: &Graph) -> Vec<bool> {
     constant
 }
 
+/// Which tensors the graph's results and assignments depend on.
+fn needed(graph: &Graph) -> Vec<bool> {
+    let mut needed = vec![false; graph.tensors().len()];
+    let results = graph.outputs().iter().map(|(_, id)| *id);
+    for id in results.chain(graph.assignments().iter().map(|(_, value)| *value)) {
+        need(graph, id, &mut needed);
+    }
+    for node in graph.nodes().iter().rev() {
+        if node.outputs.iter().any(|t| needed[t.index()]) {
+            for &input in &node.inputs {
+                need(graph, input, &mut needed);
+            }
+        }
+    }
+    needed
+}
+
+/// Marks a tensor, and those it is made of or a piece of.
+fn need(graph: &Graph, id: TensorId, needed: &mut [bool]) {
+    needed[id.index()] = true;
+    let tensor = &graph.tensors()[id.index()];
+    match (tensor.source, tensor.within) {
+        (Source::Packed, _) => {
+            for (part, _) in graph.parts(id) {
+                needed[part.index()] = true;
+            }
+        }
+        (Source::View, Some((whole, _))) => needed[whole.index()] = true,
+        _ => {}
+    }
+}
+
+/// Whether a vector is made of parameters.
+fn holds_parameters(graph: &Graph, whole: TensorId) -> bool {
+    graph.parts(whole).all(|(part, _)| graph.tensors()[part.index()].source == Source::Parameter)
+}
+
 /// When each tensor that changes between runs is alive. Time 0 is before the first step; step i runs at time i + 1.
 fn tensor_lifetimes(graph: &Graph, steps: &[usize], constant: &[bool]) -> Vec<(Option<TensorId>, Lifetime)> {
     let end = steps.len() + 1;
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
-    for (id, _) in graph.sources(Source::Input) {
-        spans[id.index()] = Some((0, 0));
+    // A piece lives as long as the whole it lies in.
+    let home = |id: TensorId| graph.tensors()[id.index()].within.map_or(id, |(whole, _)| whole);
+    for (id, tensor) in graph.ids().zip(graph.tensors()) {
+        match tensor.source {
+            Source::Input => spans[id.index()] = Some((0, 0)),
+            // Alone in its slot, so that what lies between its parts stays zero.
+            Source::Packed if !holds_parameters(graph, id) => spans[id.index()] = Some((0, end)),
+            _ => {}
+        }
     }
     for (i, &node) in steps.iter().enumerate() {
         let node = &graph.nodes()[node];
-        for output in &node.outputs {
-            spans[output.index()] = Some((i + 1, i + 1));
+        for &output in &node.outputs {
+            let span = spans[home(output).index()].get_or_insert((i + 1, i + 1));
+            span.1 = span.1.max(i + 1);
         }
-        for input in &node.inputs {
-            if let Some(span) = &mut spans[input.index()] {
-                span.1 = i + 1;
+        for &input in &node.inputs {
+            if let Some(span) = &mut spans[home(input).index()] {
+                span.1 = span.1.max(i + 1);
             }
         }
     }
-    for (_, id) in graph.outputs() {
-        if let Some(span) = &mut spans[id.index()] {
+    let kept = graph.outputs().iter().map(|(_, id)| *id).chain(graph.assignments().iter().map(|(_, value)| *value));
+    for id in kept {
+        if let Some(span) = &mut spans[home(id).index()] {
             span.1 = end;
         }
     }
