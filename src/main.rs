@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, dataset, devices, forward, import, info, predict, train};
+use glavitu::cli::{completions, dataset, devices, export, forward, import, info, predict, train};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,6 +28,7 @@ enum Command {
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
     Import(import::ImportArgs),
+    Export(export::ExportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
     Devices(devices::DevicesArgs),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write, stdout};
 pub mod completions;
 pub mod dataset;
 pub mod devices;
+pub mod export;
 pub mod forward;
 pub mod import;
 pub mod info;

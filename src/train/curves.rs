@@ -165,11 +165,13 @@ impl Panel<'_> {
             let (anchor, dx) = if cx > WIDTH / 2.0 { ("end", -6.0) } else { ("start", 6.0) };
             // Inside the panel, above the point where there is room.
             let text = if cy - top > 24.0 { cy - 9.0 } else { cy + 20.0 };
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" fill=\"{VALIDATION}\"/><text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"{anchor}\" fill=\"{VALIDATION}\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\">{words}</text>",
-                cx + dx
-            );
+            let _ = writeln!(svg, "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\" fill=\"{VALIDATION}\"/>");
+            // White under the letters, where they cross a line.
+            for paint in ["stroke=\"#ffffff\" stroke-width=\"4\"", &format!("fill=\"{VALIDATION}\"")] {
+                let x = cx + dx;
+                let _ =
+                    writeln!(svg, "<text x=\"{x:.1}\" y=\"{text:.1}\" text-anchor=\"{anchor}\" {paint}>{words}</text>");
+            }
         }
     }
 }

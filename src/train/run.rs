@@ -20,7 +20,7 @@ use crate::train::log_file::{EpochRow, LOG, Losses, TIMING, Validation, write_lo
 use crate::train::settings::{Strategy, TrainSettings};
 use crate::train::step::{StepLosses, TrainingStep};
 use crate::train::tensorboard::EventFile;
-use crate::train::validation::Validator;
+use crate::train::validation::{Validator, count_labelled};
 
 /// File name of the settings.
 pub const CONFIG: &str = "config.toml";
@@ -188,7 +188,7 @@ impl Training {
     pub fn run(mut self, folder: &Path, earlier: Earlier, watch: &mut dyn Watch) -> Result<Summary> {
         let mut position = self.begin(folder, earlier)?;
         let resumed = position.epochs > 0 || position.current.steps > 0;
-        let mut events = EventFile::create(folder, resumed.then(|| self.steps_done(&position)))?;
+        let mut events = EventFile::create(folder, resumed.then(|| self.steps_done(&position) + 1))?;
         while position.epochs < self.settings.epochs {
             self.train_epoch(folder, &mut position, &mut events, watch)?;
             let weights = self.step.weights()?;
@@ -455,7 +455,7 @@ fn add(position: &mut Position, losses: &StepLosses, target: &[f32]) -> Result<(
     current.losses.total += losses.total;
     current.losses.deep_supervision += losses.deep_supervision;
     current.losses.output += losses.output;
-    current.confusion.add(&losses.probabilities, target)
+    count_labelled(&mut current.confusion, &losses.probabilities, target)
 }
 
 fn put_epoch(events: &mut EventFile, row: &EpochRow) -> Result<()> {

@@ -369,7 +369,7 @@ impl TrainSettings {
     /// # Errors
     /// A path is not Unicode, or the seed is above 2^63 - 1.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(&to_table(self)?).map_err(|e| not_toml(&e))
+        toml::to_string(self).map_err(|e| not_toml(&e))
     }
 
     /// Refuses to continue a run that was begun with another recipe.

@@ -123,7 +123,7 @@ impl Validator {
         for (sample, (region, known)) in batch.regions.iter().zip(&batch.location_known).enumerate() {
             let range = sample * per_sample..(sample + 1) * per_sample;
             let mut confusion = Confusion::default();
-            confusion.add(&second[range.clone()], &target[range])?;
+            count_labelled(&mut confusion, &second[range.clone()], &target[range])?;
             counts.all.merge(&confusion);
             if *known { &mut counts.known } else { &mut counts.unknown }.merge(&confusion);
             counts.regions.entry(region.clone()).or_default().merge(&confusion);
@@ -132,6 +132,27 @@ impl Validator {
         let output = self.objective.value(&second, &target);
         Ok(Losses { total: deep_supervision + output, deep_supervision, output })
     }
+}
+
+/// Counts the labelled pixels of some samples. Both slices are (pixels, 2); a class is the larger of the two, class 0 where they are equal.
+/// Unlabelled pixels, (0, 0) in the target, do not count.
+///
+/// # Errors
+/// The slices differ in length.
+pub(super) fn count_labelled(counts: &mut Confusion, probabilities: &[f32], target: &[f32]) -> Result<()> {
+    if probabilities.len() != target.len() || !target.len().is_multiple_of(2) {
+        return Err(Error::bad_argument(
+            format!("{} probabilities for {} labels", probabilities.len(), target.len()),
+            "two of each for every pixel",
+            "pass arrays of the same shape",
+        ));
+    }
+    for (p, t) in probabilities.as_chunks::<2>().0.iter().zip(target.as_chunks::<2>().0) {
+        if *t != [0.0, 0.0] {
+            counts.add(p[1] > p[0], t[1] > t[0]);
+        }
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Validator {
@@ -143,4 +164,20 @@ impl std::fmt::Debug for Validator {
 #[expect(clippy::cast_precision_loss, reason = "numbers of patches are far below 2^52")]
 fn as_f64(n: usize) -> f64 {
     n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unlabelled_pixels_and_ties() {
+        let mut counts = Confusion::default();
+        let target = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.05, 0.95, 1.0, 0.0];
+        let found = [0.2, 0.8, 0.5, 0.5, 0.1, 0.9, 0.6, 0.4, 0.3, 0.7];
+        count_labelled(&mut counts, &found, &target).expect("equal lengths");
+        assert_eq!(counts, Confusion { tp: 1, fp: 1, fn_: 1, tn: 1 });
+        assert!(count_labelled(&mut counts, &found, &target[..8]).is_err());
+        assert!(count_labelled(&mut counts, &found[..1], &target[..1]).is_err());
+    }
 }
