@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, dataset, devices, export, forward, import, info, predict, train};
+use glavitu::cli::{completions, dataset, devices, export, forward, import, info, optimise_region, predict, train};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,6 +27,7 @@ struct Program {
 enum Command {
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
+    OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Predict(args) => predict::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),

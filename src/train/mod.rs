@@ -4,6 +4,7 @@
 //! - [`objective`]: what is minimised, and how. [`step`]: one step of gradient descent on a device.
 //! - [`run`](mod@run): the loop over epochs; [`validation`] judges the weights after each.
 //! - [`schedule`]: the learning rate. [`initialisation`]: the first weights.
+//! - [`region`]: bias optimisation.
 //! - [`checkpoint`]: what a run needs to continue. [`log_file`], [`tensorboard`], [`curves`]: what it leaves for people.
 
 pub mod checkpoint;
@@ -11,6 +12,7 @@ pub mod curves;
 pub mod initialisation;
 pub mod log_file;
 pub mod objective;
+pub mod region;
 pub mod run;
 pub mod schedule;
 pub mod settings;

@@ -309,6 +309,9 @@ impl TrainSettings {
                 return wrong(format!("{name} = {value}"), &format!("{low} to {high}"), "correct the setting");
             }
         }
+        if i64::try_from(self.seed).is_err() {
+            return wrong(format!("seed = {}", self.seed), "a number below 2^63", "choose another");
+        }
         self.model.validate()?;
         self.schedule.validate()?;
         self.objective.validate()?;
@@ -367,7 +370,7 @@ impl TrainSettings {
     /// The settings as a TOML text.
     ///
     /// # Errors
-    /// A path is not Unicode, or the seed is above 2^63 - 1.
+    /// A path is not Unicode.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| not_toml(&e))
     }
