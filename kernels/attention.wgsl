@@ -1,4 +1,5 @@
-// out = softmax(q k^T * scale) v for each head, with the scores never stored.
+// out = softmax(q k^T * scale) v for each head, with the scores never stored; and the logarithm of the sum of exp(score) of each
+// query, from which the gradient finds the probabilities again.
 //
 // A thread owns one query. It reads keys and values in blocks that its workgroup brings into workgroup memory, and keeps a
 // running maximum m, the sum of exp(score - m) and the sum of exp(score - m) * value; when the maximum grows, both
@@ -7,7 +8,8 @@
 //   0 q: (N, queries, embedding), heads side by side along the embedding
 //   1 k, 2 v: (N, keys, embedding)
 //   3 out: as q
-//   4 params
+//   4 log_sum: (N, heads, queries)
+//   5 params
 // Tile: 64 queries x (128 / HEAD4) keys; 4 KiB of workgroup memory. HEAD4 is the head's width in vec4, rounded up, at most 16.
 // Dispatch: N * heads * ceil(queries / 64) groups of 64, queries fastest.
 
@@ -25,7 +27,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> k: array<elem>;
 @group(0) @binding(2) var<storage, read> v: array<elem>;
 @group(0) @binding(3) var<storage, read_write> out: array<elem>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read_write> log_sum: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 override HEAD4: u32 = 16u;
 const QUERIES: u32 = 64u;
@@ -111,6 +114,7 @@ fn main(
     }
 
     if query < params.queries {
+        log_sum[(n * params.heads + head) * params.queries + query] = top + log(total);
         for (var i = 0u; i < HEAD4; i++) {
             for (var j = 0u; j < 4u; j++) {
                 let c = 4u * i + j;

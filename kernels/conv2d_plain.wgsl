@@ -1,5 +1,6 @@
 // The definition: out(n, y, x, o) = f(bias(o) + sum over a, b, q of x(n, y + a - top, x + b - left, q) kernel(a, b, q, o)),
-// zeros outside, top = (kernel_height - 1) / 2, left = (kernel_width - 1) / 2, f(v) = v where positive, else slope * v.
+// zeros outside, f(v) = v where positive, else slope * v. Forward, top = (kernel_height - 1) / 2 and left = (kernel_width - 1) / 2; the
+// gradient of the input runs the same kernels with the flipped kernel and the mirrored padding.
 // height and width are the output's; where doubled is 1, x has half of each and every pixel of it counts as 2 x 2.
 // For small channel counts, and the readable statement of conv2d_tiled.
 //
@@ -19,6 +20,8 @@ struct Params {
     channels_out: u32,
     kernel_height: u32,
     kernel_width: u32,
+    top: u32,
+    left: u32,
     has_bias: u32,
     doubled: u32,
     slope: f32,
@@ -54,9 +57,9 @@ fn main(
             }
             for (var a = 0u; a < params.kernel_height; a++) {
                 // Unsigned: a row above the map wraps to a huge number and fails the test below.
-                let y = row + a - (params.kernel_height - 1u) / 2u;
+                let y = row + a - params.top;
                 for (var b = 0u; b < params.kernel_width; b++) {
-                    let across = column + b - (params.kernel_width - 1u) / 2u;
+                    let across = column + b - params.left;
                     if y < params.height && across < params.width {
                         let row_in = (first_row + y) >> params.doubled;
                         let at_x = (row_in * (params.width >> params.doubled) + (across >> params.doubled)) * params.channels_in;

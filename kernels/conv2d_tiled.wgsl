@@ -18,6 +18,8 @@ struct Params {
     channels_out: u32,
     kernel_height: u32,
     kernel_width: u32,
+    top: u32,
+    left: u32,
     has_bias: u32,
     doubled: u32,
     slope: f32,
@@ -41,8 +43,8 @@ fn quad_of_x(pixel: u32, k: u32) -> vec4<f32> {
         for (var j = 0u; j < 4u; j++) {
             let tap = (k + j) / params.channels_in;
             let a = tap / params.kernel_width;
-            let y = row + a - (params.kernel_height - 1u) / 2u;
-            let across = column + tap % params.kernel_width - (params.kernel_width - 1u) / 2u;
+            let y = row + a - params.top;
+            let across = column + tap % params.kernel_width - params.left;
             if a < params.kernel_height && y < params.height && across < params.width {
                 let row_in = (first_row + y) >> params.doubled;
                 let at = (row_in * (params.width >> params.doubled) + (across >> params.doubled)) * params.channels_in;

@@ -19,6 +19,8 @@ struct Params {
     channels_out: u32,
     kernel_height: u32,
     kernel_width: u32,
+    top: u32,
+    left: u32,
     has_bias: u32,
     doubled: u32,
     slope: f32,
@@ -92,8 +94,8 @@ fn main(
     var sums = Sums();
     for (var a = 0u; a < params.kernel_height; a++) {
         for (var b = 0u; b < params.kernel_width; b++) {
-            let dy = a - (params.kernel_height - 1u) / 2u;
-            let dx = b - (params.kernel_width - 1u) / 2u;
+            let dy = a - params.top;
+            let dx = b - params.left;
             let upper_at = neighbour(upper_place, dy, dx);
             let lower_at = neighbour(lower_place, dy, dx);
             let tap = (a * params.kernel_width + b) * params.channels_in;

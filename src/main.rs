@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, dataset, devices, export, forward, import, info, optimise_region, predict, train};
+use glavitu::cli::{
+    backward, completions, dataset, devices, export, forward, import, info, optimise_region, predict, train,
+};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -32,6 +34,7 @@ enum Command {
     Export(export::ExportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
+    Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
     Dataset(dataset::DatasetArgs),
     Completions(completions::CompletionsArgs),
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
+        Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),

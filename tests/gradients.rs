@@ -167,13 +167,20 @@ fn worst_difference(case: &Case, label: &str, seed: u64) -> f64 {
             } else {
                 ((gradient.len() as f64) * f64::from(random.unit())) as usize % gradient.len()
             };
-            let step = 1e-5;
-            let numeric =
-                (check.loss(&forward, i, element, step) - check.loss(&forward, i, element, -step)) / (2.0 * step);
-            let difference = (numeric - gradient[element]).abs() / scale;
+            // A step may carry one of many values over the kink of an activation; a smaller one does not, and a wrong rule
+            // is wrong with both.
+            let mut difference = f64::INFINITY;
+            for step in [1e-5, 1e-6] {
+                let change = check.loss(&forward, i, element, step) - check.loss(&forward, i, element, -step);
+                let numeric = change / (2.0 * step);
+                difference = difference.min((numeric - gradient[element]).abs() / scale);
+                if difference < 1e-6 {
+                    break;
+                }
+            }
             assert!(
                 difference < 1e-6,
-                "{label}: input {i}, element {element}: rule {}, numerical derivative {numeric}",
+                "{label}: input {i}, element {element}: rule {}, which is off by {difference:e} of the largest",
                 gradient[element]
             );
             worst = worst.max(difference);

@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::winograd;
+
 /// Output rows of a task.
 const BAND_ROWS: usize = 8;
 /// Vectors of output channels that the micro-kernel keeps per pixel.
@@ -57,14 +59,24 @@ impl Geometry {
         if self.doubled { 2 } else { 1 }
     }
 
-    fn phases(self) -> Vec<Phase> {
+    /// Whether Winograd's form is taken instead of the direct one.
+    fn fast(self) -> bool {
+        !self.doubled && winograd::suits(self.x, self.kernel)
+    }
+
+    /// Rows above and columns left of an output that its kernel reaches, for same padding.
+    fn before(self) -> [usize; 2] {
+        [(self.kernel[0] - 1) / 2, (self.kernel[1] - 1) / 2]
+    }
+
+    fn phases(self, [above, left]: [usize; 2]) -> Vec<Phase> {
         let [kh, kw, ..] = self.kernel;
         let step = self.step();
         let mut phases = Vec::new();
         for row in 0..step {
             for col in 0..step {
-                let (row_taps, top) = phase_taps(row, kh, step);
-                let (col_taps, left) = phase_taps(col, kw, step);
+                let (row_taps, top) = phase_taps(row, kh, above, step);
+                let (col_taps, left) = phase_taps(col, kw, left, step);
                 let extent = |taps: &[usize]| taps.iter().max().map_or(0, |last| last + 1);
                 let (kh, kw) = (extent(&row_taps), extent(&col_taps));
                 phases.push(Phase { row, col, row_taps, col_taps, kh, kw, top, left });
@@ -74,10 +86,9 @@ impl Geometry {
     }
 }
 
-/// For output `phase` of `step` per input: where each of `taps` taps falls, from the first input that any falls on, and how
-/// many inputs lie before the centre.
-fn phase_taps(phase: usize, taps: usize, step: usize) -> (Vec<usize>, usize) {
-    let before = (taps - 1) / 2;
+/// For output `phase` of `step` per input: where each of `taps` taps, `before` of them before the centre, falls, from the first
+/// input that any falls on, and how many inputs lie before the centre.
+fn phase_taps(phase: usize, taps: usize, before: usize, step: usize) -> (Vec<usize>, usize) {
     // Position on the doubled map, shifted by an even number to stay positive, then on the small one.
     let shift = before.next_multiple_of(step);
     let inputs: Vec<usize> = (0..taps).map(|tap| (phase + tap + shift - before) / step).collect();
@@ -88,8 +99,11 @@ fn phase_taps(phase: usize, taps: usize, step: usize) -> (Vec<usize>, usize) {
 /// Floats of temporary memory for [`convolve`]: the packed weights.
 #[must_use]
 pub fn scratch(geometry: Geometry) -> usize {
+    if geometry.fast() {
+        return winograd::scratch(geometry.kernel);
+    }
     let [_, _, ci, co] = geometry.kernel;
-    geometry.phases().iter().map(|p| p.kh * p.kw * ci * co.next_multiple_of(MAX_BLOCK)).sum()
+    geometry.phases(geometry.before()).iter().map(|p| p.kh * p.kw * ci * co.next_multiple_of(MAX_BLOCK)).sum()
 }
 
 /// `out = f(x * kernel + bias)`, f being the identity for positive values and a factor for negative ones.
@@ -104,10 +118,82 @@ pub fn convolve(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    convolve_padded(geometry, geometry.before(), x, kernel, (bias, negative_slope), out, scratch);
+}
+
+/// Floats of temporary memory for [`input_gradient`]: the turned kernel and what its convolution needs.
+#[must_use]
+pub fn input_gradient_scratch(dy_shape: [usize; 4], kernel: [usize; 4]) -> usize {
+    let geometry = turned(dy_shape, kernel);
+    geometry.kernel.iter().product::<usize>() + scratch(geometry)
+}
+
+/// The gradient with respect to the input of a convolution with same padding, from that with respect to its output:
+/// `dx[i, j, ci] = sum over a, b, co of dy[i - a + (Kh-1)/2, j - b + (Kw-1)/2, co] kernel[a, b, ci, co]`.
+///
+/// `dy_shape` is (N, H, W, Co), `kernel` (Kh, Kw, Ci, Co); dx is (N, H, W, Ci). It is a convolution of dy with the kernel
+/// turned by half a circle and its channels exchanged. `scratch` holds [`input_gradient_scratch`] floats.
+pub fn input_gradient(
+    dy_shape: [usize; 4],
+    kernel: [usize; 4],
+    dy: &[f32],
+    kernel_values: &[f32],
+    dx: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let geometry = turned(dy_shape, kernel);
+    let [kh, kw, co, ci] = geometry.kernel;
+    let (turned, scratch) = scratch.split_at_mut(kh * kw * co * ci);
+    for (to, from) in turned.chunks_exact_mut(co * ci).zip(kernel_values[..kh * kw * ci * co].rchunks_exact(ci * co)) {
+        for (o, to) in to.chunks_exact_mut(ci).enumerate() {
+            for (to, from) in to.iter_mut().zip(from.chunks_exact(co)) {
+                *to = from[o];
+            }
+        }
+    }
+    let [above, left] = geometry.before();
+    // What an even kernel lacks at one end it has at the other when turned.
+    let before = [kh - 1 - above, kw - 1 - left];
+    convolve_padded(geometry, before, dy, turned, (None, 1.0), dx, scratch);
+}
+
+/// The convolution that gives the input gradient of one with `kernel`.
+fn turned(dy_shape: [usize; 4], [kh, kw, ci, co]: [usize; 4]) -> Geometry {
+    Geometry { x: dy_shape, kernel: [kh, kw, co, ci], doubled: false }
+}
+
+/// [`convolve`] with a free number of rows above and columns left of an output that the kernel reaches.
+fn convolve_padded(
+    geometry: Geometry,
+    before: [usize; 2],
+    x: &[f32],
+    kernel: &[f32],
+    (bias, negative_slope): (Option<&[f32]>, f32),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
+    if geometry.fast() {
+        let function = (bias, negative_slope);
+        winograd::convolve(geometry.x, geometry.kernel, before, (x, kernel), function, out, scratch);
+    } else {
+        direct(geometry, before, x, kernel, (bias, negative_slope), out, scratch);
+    }
+}
+
+/// The direct form, for any shape.
+fn direct(
+    geometry: Geometry,
+    before: [usize; 2],
+    x: &[f32],
+    kernel: &[f32],
+    (bias, negative_slope): (Option<&[f32]>, f32),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let ([_, h, w, ci], [_, _, _, co]) = (geometry.x, geometry.kernel);
     let arch = Arch::new();
     let block = VECTORS * arch.dispatch(Lanes);
-    let phases = geometry.phases();
+    let phases = geometry.phases(before);
     let mut packed = Vec::new();
     let mut rest = scratch;
     for phase in &phases {
@@ -366,6 +452,59 @@ fn store<'a, S: Simd, const PIXELS: usize>(
             let negative = simd.less_than_f32s(sum, zero);
             let value = simd.select_f32s(negative, simd.mul_f32s(sum, slope), sum);
             simd.partial_store_f32s(channels, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{input_gradient, input_gradient_scratch};
+
+    /// Plain loops in f64: every output hands its gradient back to the inputs that it was made of.
+    fn definition([n, h, w, co]: [usize; 4], [kh, kw, ci, _]: [usize; 4], dy: &[f32], kernel: &[f32]) -> Vec<f64> {
+        let mut dx = vec![0.0; n * h * w * ci];
+        for (p, dy) in dy.chunks_exact(co).enumerate() {
+            for (k, kernel) in kernel.chunks_exact(co).enumerate() {
+                let (a, b, c) = (k / (kw * ci), k / ci % kw, k % ci);
+                let y = (p / w % h + a).wrapping_sub((kh - 1) / 2);
+                let z = (p % w + b).wrapping_sub((kw - 1) / 2);
+                if y < h && z < w {
+                    let sum: f64 = dy.iter().zip(kernel).map(|(&d, &k)| f64::from(d) * f64::from(k)).sum();
+                    dx[((p / (h * w) * h + y) * w + z) * ci + c] += sum;
+                }
+            }
+        }
+        dx
+    }
+
+    fn values(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from(u16::try_from(state >> 16).unwrap_or(0)) / 32768.0 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn the_input_gradient_agrees_with_plain_loops_for_odd_shapes() {
+        for (dy_shape, kernel) in [
+            ([1, 1, 1, 1], [3, 3, 1, 1]),
+            ([2, 5, 7, 5], [3, 3, 3, 5]),
+            ([1, 9, 70, 33], [2, 2, 6, 33]),
+            ([2, 3, 4, 2], [1, 1, 33, 2]),
+            ([1, 1, 30, 16], [3, 1, 17, 16]),
+            ([3, 20, 6, 70], [2, 3, 2, 70]),
+        ] {
+            let ([n, h, w, co], ci) = (dy_shape, kernel[2]);
+            let (dy, weights) = (values(n * h * w * co, 1), values(kernel.iter().product(), 2));
+            let mut dx = vec![f32::NAN; n * h * w * ci];
+            let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel)];
+            input_gradient(dy_shape, kernel, &dy, &weights, &mut dx, &mut scratch);
+            let expected = definition(dy_shape, kernel, &dy, &weights);
+            let error: f64 = dx.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
+            let power: f64 = expected.iter().map(|b| b * b).sum();
+            assert!(error <= 1e-13 * power, "{dy_shape:?} {kernel:?}: {error:e} of {power:e}");
         }
     }
 }

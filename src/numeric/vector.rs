@@ -18,6 +18,18 @@ pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Copy) {
     });
 }
 
+/// `out[i] = f(a[i], b[i])`, in parallel, compiled for the widest vectors of the machine.
+pub fn map2(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync + Copy) {
+    let arch = Arch::new();
+    out.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((out, a), b)| {
+        arch.dispatch(|| {
+            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *o = f(a, b);
+            }
+        });
+    });
+}
+
 /// Calls `f(row of x, row of out)` for every row of `channels` elements, in parallel, compiled for the widest vectors of
 /// the machine.
 pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) {
@@ -27,6 +39,20 @@ pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut
         arch.dispatch(|| {
             for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
                 f(x, out);
+            }
+        });
+    });
+}
+
+/// The same with two rows to read: `f(row of a, row of b, row of out)`.
+pub fn rows2(a: &[f32], b: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) {
+    let arch = Arch::new();
+    let block = channels * (1 + BLOCK / channels);
+    out.par_chunks_mut(block).zip(a.par_chunks(block)).zip(b.par_chunks(block)).for_each(|((out, a), b)| {
+        arch.dispatch(|| {
+            let pairs = a.chunks_exact(channels).zip(b.chunks_exact(channels));
+            for (out, (a, b)) in out.chunks_exact_mut(channels).zip(pairs) {
+                f(a, b, out);
             }
         });
     });

@@ -4,9 +4,10 @@ use std::any::Any;
 
 use super::broadcast;
 use super::case::{Case, Entry};
+use super::sum_to;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId};
 use crate::kernel;
 
 /// `a + b`; extents are equal or one, aligned at the innermost axis.
@@ -48,6 +49,18 @@ impl Operator for Add {
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         let shapes = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
         vec![broadcast::reference(shapes, inputs[0], inputs[1], |a, b| a + b)]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 2]) };
+        let da = sum_to::reduced(graph, dy, inputs[0])?;
+        Ok(vec![Some(da), Some(sum_to::reduced(graph, dy, inputs[1])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

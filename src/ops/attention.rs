@@ -1,18 +1,21 @@
 //! Multi-head scaled dot-product attention.
 
 use std::any::Any;
+use std::sync::Arc;
 
+use super::attention_gradient::AttentionGradient;
 use super::case::{self, Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::attention;
 use crate::{kernel, params};
 
 /// `softmax(q k^T / sqrt d) v` for each head of width d = E / heads (Vaswani et al. 2017).
 ///
 /// Inputs: q, k, v, each (N, T, E) with the heads side by side along E; T may differ between q and the other two.
-/// Output (N, T, E). The scores are never stored: the GPU keeps a running maximum and sum (Milakov & Gimelshein 2018).
+/// Outputs: the result (N, T, E), and the logarithm of the sum of exp of each query's scores (N, heads, T), which its gradient
+/// needs. The scores are never stored: the GPU keeps a running maximum and sum (Milakov & Gimelshein 2018).
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
     /// Number of heads.
@@ -24,7 +27,7 @@ pub(super) const ENTRY: Entry = Entry { name: "attention", kernels: &[&KERNEL], 
 static KERNEL: Kernel = kernel!("attention");
 
 /// The widest head that the kernel holds in registers.
-const MAX_HEAD: usize = 64;
+pub(super) const MAX_HEAD: usize = 64;
 
 params! {
     struct AttentionParams {
@@ -38,6 +41,20 @@ params! {
     }
 }
 
+/// The parameters for samples, queries, keys, embedding and heads; the kernels of the gradient take the same.
+pub(super) fn kernel_params([n, t, s, e, heads]: [usize; 5]) -> impl crate::graph::Params {
+    let head = e / heads;
+    #[expect(clippy::cast_precision_loss, reason = "head widths are at most 64")]
+    let scale = 1.0 / (head as f32).sqrt();
+    let [batch, queries, keys, embedding, heads, head] = [n, t, s, e, heads, head].map(extent);
+    AttentionParams { batch, queries, keys, embedding, heads, head, scale }
+}
+
+/// The kernels' constant for heads of this width.
+pub(super) fn head_constant(head: usize) -> (&'static str, f64) {
+    ("HEAD4", f64::from(extent(head.div_ceil(4))))
+}
+
 impl Operator for Attention {
     fn name(&self) -> &'static str {
         ENTRY.name
@@ -46,10 +63,10 @@ impl Operator for Attention {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let [q, k, v] = case::arity(self.name(), inputs)?;
         match (&q[..], &k[..], &v[..]) {
-            (&[n, _, e], &[nk, t, ek], &[nv, tv, ev])
+            (&[n, queries, e], &[nk, t, ek], &[nv, tv, ev])
                 if n == nk && n == nv && t == tv && e == ek && e == ev && self.heads > 0 && e % self.heads == 0 =>
             {
-                Ok(vec![q.clone()])
+                Ok(vec![q.clone(), Shape::from([n, self.heads, queries])])
             }
             _ => Err(Error::shape(
                 self.name(),
@@ -77,20 +94,11 @@ impl Operator for Attention {
         if head > MAX_HEAD {
             return Err(Error::shape(self.name(), format!("heads of width {head}"), "width 64 at most on the GPU"));
         }
-        #[expect(clippy::cast_precision_loss, reason = "head widths are at most 64")]
-        let scale = 1.0 / (head as f32).sqrt();
-        let params = AttentionParams {
-            batch: extent(n),
-            queries: extent(queries),
-            keys: extent(keys),
-            embedding: extent(embedding),
-            heads: extent(self.heads),
-            head: extent(head),
-            scale,
-        };
-        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output(0)];
+        let params = kernel_params([n, queries, keys, embedding, self.heads]);
+        let mut bindings: Vec<Binding> = (0..3).map(Binding::Input).collect();
+        bindings.extend([Binding::Output(0), Binding::Output(1)]);
         let mut launch = Launch::new(&KERNEL, bindings, &params, n * self.heads * queries.div_ceil(64));
-        launch.constants.push(("HEAD4", f64::from(extent(head.div_ceil(4)))));
+        launch.constants.push(head_constant(head));
         Ok(vec![launch])
     }
 
@@ -100,13 +108,16 @@ impl Operator for Attention {
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let (&[n, t, e], &[_, s, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else { return };
-        attention::attend([n, t, s, e, self.heads], inputs[0], inputs[1], inputs[2], outputs[0]);
+        let [out, log_sum] = outputs else { return };
+        attention::attend([n, t, s, e, self.heads], inputs[0], inputs[1], inputs[2], out, log_sum);
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
-        let (&[n, t, e], &[_, s, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else { return vec![Vec::new()] };
+        let (&[n, t, e], &[_, s, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else {
+            return vec![Vec::new(); 2];
+        };
         let d = e / self.heads;
-        let mut out = vec![0.0; n * t * e];
+        let (mut out, mut log_sums) = (vec![0.0; n * t * e], Vec::with_capacity(n * self.heads * t));
         for b in 0..n {
             for head in 0..self.heads {
                 for i in 0..t {
@@ -118,6 +129,7 @@ impl Operator for Attention {
                     let scores: Vec<f64> = (0..s).map(score).collect();
                     let max = scores.iter().copied().fold(f64::MIN, f64::max);
                     let sum: f64 = scores.iter().map(|x| (x - max).exp()).sum();
+                    log_sums.push(max + sum.ln());
                     for (j, x) in scores.iter().enumerate() {
                         for c in 0..d {
                             out[at(i, c, t)] += (x - max).exp() / sum * inputs[2][at(j, c, s)];
@@ -126,7 +138,20 @@ impl Operator for Attention {
                 }
             }
         }
-        vec![out]
+        vec![out, log_sums]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dout), _] = output_gradients else { return Ok(vec![None; 3]) };
+        let gradient = Arc::new(AttentionGradient { heads: self.heads });
+        let made = graph.apply_shared(gradient, &[inputs, outputs, &[dout]].concat())?;
+        Ok(made.into_iter().map(Some).collect())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -136,10 +161,16 @@ impl Operator for Attention {
 
 fn cases() -> Vec<Case> {
     vec![
-        Case::new(Attention { heads: 2 }, [[2, 5, 6], [2, 5, 6], [2, 5, 6]]),
-        Case::new(Attention { heads: 1 }, [[1, 1, 1], [1, 1, 1], [1, 1, 1]]),
-        Case::new(Attention { heads: 2 }, [[1, 16, 8], [1, 16, 8], [1, 16, 8]]).fill(0, Fill::Wide),
-        Case::new(Attention { heads: 4 }, [[1, 67, 64], [1, 129, 64], [1, 129, 64]]),
-        Case::new(Attention { heads: 4 }, [[1, 576, 64], [1, 576, 64], [1, 576, 64]]).published_size(),
+        case(2, [2, 5, 5, 6]),
+        case(1, [1, 1, 1, 1]),
+        case(2, [1, 16, 16, 8]).fill(0, Fill::Wide),
+        case(3, [2, 4, 7, 6]),
+        case(4, [1, 67, 129, 64]),
+        case(4, [1, 576, 576, 64]).published_size(),
     ]
+}
+
+/// `heads`, and samples, queries, keys, embedding. The sums are kept for the gradient alone.
+fn case(heads: usize, [n, t, s, e]: [usize; 4]) -> Case {
+    Case::new(Attention { heads }, [[n, t, e], [n, s, e], [n, s, e]]).differentiable_outputs(1)
 }

@@ -25,6 +25,13 @@ pub enum Fill {
     Positive,
     /// Uniform in -30..30, for saturating functions.
     Wide,
+    /// Uniform in 99..101, for statistics.
+    Shifted,
+    /// Whole numbers in -2..2, for ties.
+    Coarse,
+    /// Along the innermost axis shares that sum to one, most of it in one place; one row in five is zero, as for pixels
+    /// without a label.
+    Target,
 }
 
 /// An operator applied to shapes: odd ones, ones, tile sizes and their neighbours, and the model's own.
@@ -102,6 +109,18 @@ impl Case {
 pub(super) fn arity<'a, const N: usize>(operator: &'static str, inputs: &'a [Shape]) -> Result<[&'a Shape; N]> {
     let refs: Vec<&Shape> = inputs.iter().collect();
     refs.try_into().map_err(|_| Error::shape(operator, format!("{} inputs", inputs.len()), format!("{N}")))
+}
+
+/// The output of an operator on two tensors of one shape: that shape.
+///
+/// # Errors
+/// Another number of inputs, or two shapes.
+pub(super) fn same_pair(operator: &'static str, inputs: &[Shape]) -> Result<Vec<Shape>> {
+    let [a, b] = arity(operator, inputs)?;
+    if a != b {
+        return Err(Error::shape(operator, format!("{a} and {b}"), "two inputs of one shape"));
+    }
+    Ok(vec![a.clone()])
 }
 
 /// Batch, height, width, channels.

@@ -4,9 +4,17 @@ use std::any::Any;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
+use super::conv2d_input_gradient::Conv2dInputGradient;
+use super::conv2d_weight_gradient::Conv2dWeightGradient;
+use super::leaky_relu_gradient::LeakyReluGradient;
+use super::sum_to;
+use super::upsample_nearest::UpsampleNearest;
+use super::upsample_nearest_gradient::UpsampleNearestGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{
+    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
+};
 use crate::numeric::conv::{self, Geometry};
 use crate::{kernel, params};
 
@@ -37,9 +45,9 @@ impl Conv2d {
 
 pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[&PLAIN, &TILED, &TILED4], cases };
 
-static PLAIN: Kernel = kernel!("conv2d_plain");
-static TILED: Kernel = kernel!("conv2d_tiled", "tile");
-static TILED4: Kernel = kernel!("conv2d_tiled4", "tile");
+pub(super) static PLAIN: Kernel = kernel!("conv2d_plain");
+pub(super) static TILED: Kernel = kernel!("conv2d_tiled", "tile");
+pub(super) static TILED4: Kernel = kernel!("conv2d_tiled4", "tile");
 
 /// With fewer output channels most of a tile's 64 columns would be empty.
 const TILED_FROM: usize = 8;
@@ -53,9 +61,55 @@ params! {
         channels_out: u32,
         kernel_height: u32,
         kernel_width: u32,
+        top: u32,
+        left: u32,
         has_bias: u32,
         doubled: u32,
         slope: f32,
+    }
+}
+
+/// A convolution as the kernels take it; with the flipped kernel and the mirrored padding it is the gradient of an input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GpuConvolution {
+    /// The result: samples, height, width, channels.
+    pub(super) out: [usize; 4],
+    /// The kernel: height, width, channels in.
+    pub(super) kernel: [usize; 3],
+    /// Rows and columns of the kernel before its centre.
+    pub(super) before: [usize; 2],
+    /// Whether there is a bias.
+    pub(super) has_bias: bool,
+    /// Whether the input is doubled.
+    pub(super) doubled: bool,
+    /// The activation's factor for negative values.
+    pub(super) slope: f32,
+}
+
+impl GpuConvolution {
+    /// The launch for input, kernel, bias (any input where there is none) and output.
+    pub(super) fn launch(self, bindings: Vec<Binding>, caps: &Caps) -> Launch {
+        let ([n, height, width, co], [kernel_height, kernel_width, ci]) = (self.out, self.kernel);
+        let pixels = n * height * width;
+        let params = Extents {
+            pixels: extent(pixels),
+            height: extent(height),
+            width: extent(width),
+            channels_in: extent(ci),
+            channels_out: extent(co),
+            kernel_height: extent(kernel_height),
+            kernel_width: extent(kernel_width),
+            top: extent(self.before[0]),
+            left: extent(self.before[1]),
+            has_bias: u32::from(self.has_bias),
+            doubled: u32::from(self.doubled),
+            slope: self.slope,
+        };
+        if caps.plain_kernels || co < TILED_FROM {
+            return Launch::new(&PLAIN, bindings, &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP));
+        }
+        let kernel = if ci.is_multiple_of(4) && co.is_multiple_of(4) { &TILED4 } else { &TILED };
+        Launch::new(kernel, bindings, &params, pixels.div_ceil(128) * co.div_ceil(64))
     }
 }
 
@@ -84,35 +138,19 @@ impl Operator for Conv2d {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [n, height, width, _] = shapes.outputs[0].padded4();
-        let channels_in = shapes.inputs[0].channels();
-        let [kernel_height, kernel_width, _, channels_out] = shapes.inputs[1].padded4().map(extent);
-        let co = shapes.inputs[1].channels();
-        let pixels = n * height * width;
+        let [kernel_height, kernel_width, channels_in, _] = shapes.inputs[1].padded4();
         let has_bias = shapes.inputs.len() > 2;
         // A convolution without bias leaves its binding to the kernel.
         let bias = Binding::Input(if has_bias { 2 } else { 1 });
-        let bindings = vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)];
-        let [height, width, channels_in] = [height, width, channels_in].map(extent);
-        let (has_bias, doubled, slope) =
-            (u32::from(has_bias), u32::from(self.doubled), self.activation.negative_slope());
-        let params = Extents {
-            pixels: extent(pixels),
-            height,
-            width,
-            channels_in,
-            channels_out,
-            kernel_height,
-            kernel_width,
+        let convolution = GpuConvolution {
+            out: shapes.outputs[0].padded4(),
+            kernel: [kernel_height, kernel_width, channels_in],
+            before: [(kernel_height - 1) / 2, (kernel_width - 1) / 2],
             has_bias,
-            doubled,
-            slope,
+            doubled: self.doubled,
+            slope: self.activation.negative_slope(),
         };
-        if caps.plain_kernels || co < TILED_FROM {
-            return Ok(vec![Launch::new(&PLAIN, bindings, &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP))]);
-        }
-        let kernel = if channels_in % 4 == 0 && channels_out % 4 == 0 { &TILED4 } else { &TILED };
-        Ok(vec![Launch::new(kernel, bindings, &params, pixels.div_ceil(128) * co.div_ceil(64))])
+        Ok(vec![convolution.launch(vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)], caps)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
@@ -151,6 +189,33 @@ impl Operator for Conv2d {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; inputs.len()]) };
+        let dz = match self.activation {
+            Activation::Identity => dy,
+            Activation::LeakyRelu { slope } => graph.apply(LeakyReluGradient { slope }, &[outputs[0], dy])?,
+        };
+        let [kh, kw, ..] = graph.shape(inputs[1]).padded4();
+        let mut x = inputs[0];
+        let mut dx = graph.apply(Conv2dInputGradient, &[dz, inputs[1]])?;
+        if self.doubled {
+            x = graph.apply(UpsampleNearest, &[x])?;
+            dx = graph.apply(UpsampleNearestGradient, &[dx])?;
+        }
+        let dw = graph.apply(Conv2dWeightGradient { kernel: [kh, kw] }, &[x, dz])?;
+        let mut gradients = vec![Some(dx), Some(dw)];
+        if let Some(&bias) = inputs.get(2) {
+            gradients.push(Some(sum_to::reduced(graph, dz, bias)?));
+        }
+        Ok(gradients)
     }
 
     fn as_any(&self) -> &dyn Any {

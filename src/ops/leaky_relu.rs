@@ -3,9 +3,10 @@
 use std::any::Any;
 
 use super::case::{Case, Entry};
+use super::leaky_relu_gradient::LeakyReluGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -48,6 +49,17 @@ impl Operator for LeakyRelu {
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         vec![inputs[0].iter().map(|&x| if x > 0.0 { x } else { f64::from(self.slope) * x }).collect()]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        _inputs: &[TensorId],
+        outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None]) };
+        Ok(vec![Some(graph.apply(LeakyReluGradient { slope: self.slope }, &[outputs[0], dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,9 +3,13 @@
 use std::any::Any;
 
 use super::case::{Case, Entry};
+use super::matmul_weight_gradient::MatMulWeightGradient;
+use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{
+    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
+};
 use crate::numeric::gemm;
 use crate::{kernel, params};
 
@@ -230,6 +234,36 @@ impl Operator for MatMul {
         vec![out]
     }
 
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; inputs.len()]) };
+        let (a, b) = (inputs[0], inputs[1]);
+        let product = |transpose_a: bool, transpose_b: bool| Self { transpose_a, transpose_b };
+        // y = a b: da = dy b^T and db = a^T dy, or the transposes of these where an operand is stored transposed.
+        let da = if self.transpose_a {
+            graph.apply(product(self.transpose_b, true), &[b, dy])?
+        } else {
+            graph.apply(product(false, !self.transpose_b), &[dy, b])?
+        };
+        let pair = if self.transpose_b { [dy, a] } else { [a, dy] };
+        let db = match (self.transpose_a, graph.shape(b).len()) {
+            // All rows of a dense layer share the matrix.
+            (false, 2) => graph.apply(MatMulWeightGradient, &pair)?,
+            _ => graph
+                .apply(product(self.transpose_b || !self.transpose_a, self.transpose_a && self.transpose_b), &pair)?,
+        };
+        let mut gradients = vec![Some(da), Some(db)];
+        if let Some(&bias) = inputs.get(2) {
+            gradients.push(Some(sum_to::reduced(graph, dy, bias)?));
+        }
+        Ok(gradients)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -246,6 +280,9 @@ fn cases() -> Vec<Case> {
         Case::new(MatMul { transpose_a: true, transpose_b: false }, [[19, 6], [19, 34]]),
         Case::new(MatMul { transpose_a: false, transpose_b: true }, [[2, 66, 19], [2, 34, 19]]),
         Case::new(MatMul { transpose_a: true, transpose_b: true }, [[2, 19, 6], [2, 34, 19]]),
+        Case::new(MatMul { transpose_a: false, transpose_b: true }, [Shape::from([2, 3, 5, 17]), Shape::from([9, 17])]),
+        Case::new(MatMul { transpose_a: true, transpose_b: true }, [[19, 6], [34, 19]]),
+        Case::new(MatMul { transpose_a: true, transpose_b: false }, [[2, 19, 6], [2, 19, 34]]),
         Case::new(PLAIN, [Shape::from([1, 384, 384, 64]), Shape::from([64, 64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 16384]), Shape::from([16384, 64]), Shape::from([64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 64]), Shape::from([64, 256]), Shape::from([256])]).published_size(),

@@ -5,9 +5,10 @@ use std::any::Any;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::upsample_nearest_gradient::UpsampleNearestGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 2H, 2W, C): every pixel four times.
@@ -65,6 +66,17 @@ impl Operator for UpsampleNearest {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        _inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None]) };
+        Ok(vec![Some(graph.apply(UpsampleNearestGradient, &[dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,7 +1,7 @@
 //! Training: the published recipe and its variations.
 //!
 //! - [`settings`]: everything that decides how a model is trained, and the five strategies.
-//! - [`objective`]: what is minimised, and how. [`step`]: one step of gradient descent on a device.
+//! - [`objective`]: what is minimised, and how. [`graph`](mod@graph) and [`step`]: one step on a device.
 //! - [`run`](mod@run): the loop over epochs; [`validation`] judges the weights after each.
 //! - [`schedule`]: the learning rate. [`initialisation`]: the first weights.
 //! - [`region`]: bias optimisation.
@@ -9,6 +9,7 @@
 
 pub mod checkpoint;
 pub mod curves;
+pub mod graph;
 pub mod initialisation;
 pub mod log_file;
 pub mod objective;
@@ -19,3 +20,6 @@ pub mod settings;
 pub mod step;
 pub mod tensorboard;
 pub mod validation;
+
+pub use objective::{AdamSettings, Objective};
+pub use step::{StepLosses, TrainingState, TrainingStep};

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::graph::{Graph, TensorId};
+use crate::ops::{Add, FocalLoss, Scale, TverskyLoss};
 
 /// The loss of one head is `focal * focal loss + dice * dice loss + tversky * Tversky loss`; that of the network is the
 /// output's plus `deep_supervision` times the deep-supervision head's. [`Default`] is the published objective.
@@ -72,11 +74,40 @@ impl Objective {
         Ok(())
     }
 
-    /// Stub.
-    #[must_use]
-    pub fn value(&self, p: &[f32], t: &[f32]) -> f64 {
-        let sum: f64 = p.iter().zip(t).map(|(&p, &t)| -f64::from(t) * f64::from(p.max(1e-7)).ln()).sum();
-        sum / (t.len() as f64 / 2.0)
+    /// Appends one head's loss to a graph.
+    ///
+    /// # Errors
+    /// Logits and target of different shapes.
+    pub(crate) fn append(
+        &self,
+        graph: &mut Graph,
+        logits: TensorId,
+        target: TensorId,
+        weight: f64,
+    ) -> Result<TensorId> {
+        let mut sum = None;
+        let overlap = |alpha: f64, beta: f64| TverskyLoss {
+            alpha: narrow(alpha),
+            beta: narrow(beta),
+            smooth: narrow(OVERLAP_SMOOTHING),
+        };
+        for (kind, factor) in [self.focal, self.dice, self.tversky].into_iter().enumerate() {
+            if factor <= 0.0 {
+                continue;
+            }
+            let inputs = [logits, target];
+            let loss = match kind {
+                0 => graph.apply(FocalLoss { gamma: narrow(self.focal_gamma) }, &inputs)?,
+                1 => graph.apply(overlap(0.5, 0.5), &inputs)?,
+                _ => graph.apply(overlap(self.tversky_alpha, self.tversky_beta), &inputs)?,
+            };
+            let loss = graph.apply(Scale { factor: narrow(factor * weight) }, &[loss])?;
+            sum = Some(match sum {
+                None => loss,
+                Some(sum) => graph.apply(Add, &[sum, loss])?,
+            });
+        }
+        sum.ok_or_else(|| Error::bad_argument("no loss", "one at least", "give one a weight"))
     }
 }
 

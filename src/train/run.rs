@@ -131,7 +131,6 @@ pub struct Summary {
 }
 
 /// A run that is ready to begin.
-#[derive(Debug)]
 pub struct Training {
     settings: TrainSettings,
     train: Arc<TileSet>,
@@ -445,6 +444,12 @@ impl Training {
             text.push('\n');
         }
         crate::model::weights::sha256(text.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for Training {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Training").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How good the weights are on tiles they do not learn from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::dataset::batches::{Batch, Prefetch, consecutive_batch, consecutive_batches};
@@ -9,6 +9,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::evaluate::confusion::Confusion;
 use crate::executor::Executor;
+use crate::graph::Graph;
 use crate::model::network::{DEEP_SUPERVISION, OUTPUT, inference_graph};
 use crate::model::{Location, ModelConfig, Weights};
 use crate::train::log_file::{Losses, Validation};
@@ -128,10 +129,30 @@ impl Validator {
             if *known { &mut counts.known } else { &mut counts.unknown }.merge(&confusion);
             counts.regions.entry(region.clone()).or_default().merge(&confusion);
         }
-        let deep_supervision = self.objective.deep_supervision * self.objective.value(&first, &target);
-        let output = self.objective.value(&second, &target);
+        let deep_supervision = if self.objective.deep_supervision > 0.0 {
+            head_loss(&self.objective, self.objective.deep_supervision, &first, &target)?
+        } else {
+            0.0
+        };
+        let output = head_loss(&self.objective, 1.0, &second, &target)?;
         Ok(Losses { total: deep_supervision + output, deep_supervision, output })
     }
+}
+
+/// A head's loss in f64, by the definitions of the operators that training minimises; they take logits, and logarithms of probabilities are some.
+fn head_loss(objective: &Objective, weight: f64, probabilities: &[f32], target: &[f32]) -> Result<f64> {
+    let mut graph = Graph::new();
+    let shape = [1, 1, probabilities.len() / 2, 2];
+    let inputs = [graph.input("logits", shape), graph.input("target", shape)];
+    let loss = objective.append(&mut graph, inputs[0], inputs[1], weight)?;
+    graph.output("loss", loss);
+    let logits = probabilities.iter().map(|&p| libm::log(f64::from(p).max(1e-300))).collect();
+    let values = HashMap::from([
+        ("logits".to_owned(), logits),
+        ("target".to_owned(), target.iter().map(|&t| f64::from(t)).collect()),
+    ]);
+    let outputs = graph.evaluate_reference(&values)?;
+    Ok(outputs.get("loss").and_then(|v| v.first()).copied().unwrap_or(f64::NAN))
 }
 
 /// Counts the labelled pixels of some samples. Both slices are (pixels, 2); a class is the larger of the two, class 0 where they are equal.
@@ -169,6 +190,19 @@ fn as_f64(n: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn focal_loss_by_hand() {
+        let objective = Objective::default();
+        // Two labelled pixels and one without: -(0.2^2 ln 0.8) and -(0.9^2 ln 0.1), over three pixels.
+        let loss = head_loss(&objective, 1.0, &[0.2, 0.8, 0.1, 0.9, 0.3, 0.7], &[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        let expected = -(0.04 * 0.8_f64.ln() + 0.81 * 0.1_f64.ln()) / 3.0;
+        // The probabilities are f32.
+        assert!((loss.expect("fits") - expected).abs() < 1e-7);
+        // Wrong with certainty: clipped to 1e-7.
+        let loss = head_loss(&objective, 0.5, &[1.0, 0.0], &[0.0, 1.0]).expect("fits");
+        assert!((loss - 0.5 * (1.0 - 1e-7_f64).powi(2) * 1e7_f64.ln()).abs() < 1e-9, "{loss}");
+    }
 
     #[test]
     fn unlabelled_pixels_and_ties() {

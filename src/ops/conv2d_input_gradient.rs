@@ -1,0 +1,132 @@
+//! Gradient of a convolution's input.
+
+use std::any::Any;
+
+use super::case::{self, Case, Entry};
+use super::conv2d::{self, GpuConvolution};
+use crate::error::{Error, Result};
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
+use crate::numeric::conv;
+use crate::{kernel, params};
+
+/// The gradient of a [`super::Conv2d`]'s input.
+///
+/// Inputs: dy (N, H, W, Co), the gradient of the result, and the kernel (Kh, Kw, Ci, Co). Output (N, H, W, Ci): a convolution
+/// of dy with the kernel flipped and its channels exchanged, padded the other way round:
+/// `dx[i, j] = sum over a, b of dy[i + (Kh-1)/2 - a, j + (Kw-1)/2 - b] kernel[a, b]^T`, zeros outside dy.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dInputGradient;
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "conv2d_input_gradient", kernels: &[&FLIP, &conv2d::PLAIN, &conv2d::TILED, &conv2d::TILED4], cases };
+
+static FLIP: Kernel = kernel!("conv2d_flip");
+
+params! { struct FlipParams { taps: u32, channels_in: u32, channels_out: u32 } }
+
+impl Operator for Conv2dInputGradient {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [dy, kernel] = case::arity(self.name(), inputs)?;
+        let [n, h, w, co] = case::nhwc(self.name(), dy)?;
+        match kernel.nhwc() {
+            Some([_, _, ci, kernel_co]) if kernel_co == co => Ok(vec![Shape::from([n, h, w, ci])]),
+            _ => Err(Error::shape(self.name(), format!("kernel {kernel} for dy {dy}"), "kernel Kh x Kw x Ci x Co")),
+        }
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        let taps = shapes.inputs[1].elements() / shapes.inputs[1].channels();
+        Cost { flop: 2 * (shapes.inputs[0].elements() * taps) as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let ([n, height, width, co], [kh, kw, ci, _]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
+        let count = shapes.inputs[1].elements();
+        let flip = FlipParams { taps: extent(kh * kw), channels_in: extent(ci), channels_out: extent(co) };
+        let flipped = Binding::ScratchIn(0);
+        let convolution = GpuConvolution {
+            out: [n, height, width, ci],
+            kernel: [kh, kw, co],
+            before: [kh - 1 - (kh - 1) / 2, kw - 1 - (kw - 1) / 2],
+            has_bias: false,
+            doubled: false,
+            slope: 1.0,
+        };
+        let to_scratch = vec![Binding::Input(1), Binding::ScratchOut(0)];
+        Ok(vec![
+            Launch::new(&FLIP, to_scratch, &flip, count.div_ceil(ELEMENTS_PER_GROUP)),
+            convolution.launch(vec![Binding::Input(0), flipped, flipped, Binding::Output(0)], caps),
+        ])
+    }
+
+    fn gpu_scratch(&self, shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
+        vec![shapes.inputs[1].elements()]
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
+        let (dy, kernel) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
+        conv::input_gradient(dy, kernel, inputs[0], inputs[1], outputs[0], scratch);
+    }
+
+    fn cpu_scratch(&self, shapes: &Shapes) -> usize {
+        conv::input_gradient_scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4())
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let ([n, h, w, co], [kh, kw, ci, _]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
+        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
+        let mut out = vec![0.0; n * h * w * ci];
+        // Each result passes its gradient on to what it was made of.
+        for b in 0..n {
+            for i in 0..h {
+                for j in 0..w {
+                    let dy = &inputs[0][((b * h + i) * w + j) * co..][..co];
+                    for (tap, kernel) in inputs[1].chunks_exact(ci * co).enumerate() {
+                        let (y, x) = ((i + tap / kw).wrapping_sub(top), (j + tap % kw).wrapping_sub(left));
+                        if y < h && x < w {
+                            let out = &mut out[((b * h + y) * w + x) * ci..][..ci];
+                            for (out, kernel) in out.iter_mut().zip(kernel.chunks_exact(co)) {
+                                *out += kernel.iter().zip(dy).map(|(k, d)| k * d).sum::<f64>();
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        debug_assert_eq!(inputs[1].len(), kh * kw * ci * co);
+        vec![out]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        case([2, 5, 7, 5], [3, 3, 3, 5]),
+        case([1, 1, 1, 1], [3, 3, 1, 1]),
+        case([1, 8, 8, 4], [2, 2, 6, 4]),
+        case([2, 9, 17, 8], [1, 1, 8, 8]),
+        case([1, 13, 33, 65], [3, 3, 16, 65]),
+        case([1, 16, 64, 64], [3, 3, 12, 64]),
+        case([2, 17, 31, 31], [3, 3, 33, 31]),
+        case([1, 7, 65, 32], [2, 2, 64, 32]),
+        case([2, 6, 5, 3], [4, 1, 2, 3]),
+        case([1, 384, 384, 64], [3, 3, 64, 64]).published_size(),
+        case([1, 384, 384, 64], [3, 3, 128, 64]).published_size(),
+        case([1, 384, 384, 64], [2, 2, 128, 64]).published_size(),
+        case([1, 192, 192, 128], [3, 3, 128, 128]).published_size(),
+        case([1, 96, 96, 256], [3, 3, 256, 256]).published_size(),
+        case([1, 48, 48, 512], [3, 3, 512, 512]).published_size(),
+    ]
+}
+
+fn case(dy: [usize; 4], kernel: [usize; 4]) -> Case {
+    Case::new(Conv2dInputGradient, [dy, kernel]).tolerance(1e-6)
+}

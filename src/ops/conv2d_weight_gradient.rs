@@ -1,0 +1,239 @@
+//! Gradient of a convolution's kernel.
+
+use std::any::Any;
+
+use super::case::{self, Case, Entry};
+use super::sum_to;
+use crate::error::{Error, Result};
+use crate::graph::operator::bytes_moved;
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::numeric::conv_weight_gradient;
+use crate::{kernel, params};
+
+/// The gradient of a [`super::Conv2d`]'s kernel.
+///
+/// Inputs: x (N, H, W, Ci), the convolution's input, and dy (N, H, W, Co), the gradient of its result. Output (Kh, Kw, Ci, Co):
+/// `dw[a, b] = sum over n, i, j of x[n, i + a - (Kh-1)/2, j + b - (Kw-1)/2]^T dy[n, i, j]`, zeros outside x.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dWeightGradient {
+    /// The kernel's height and width.
+    pub kernel: [usize; 2],
+}
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "conv2d_weight_gradient", kernels: &[&PLAIN, &TILED, &TILED4, &sum_to::KERNEL], cases };
+
+pub(super) static PLAIN: Kernel = kernel!("conv2d_weight_gradient_plain");
+pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile_outer");
+pub(super) static TILED4: Kernel = kernel!("conv2d_weight_gradient_tiled4", "tile_outer");
+
+/// With fewer output channels most of a tile's 64 columns would be empty.
+const TILED_FROM: usize = 8;
+/// Workgroups of tiles, and threads of the plain kernel, that the pixels are split for.
+const GROUPS: usize = 1024;
+const THREADS: usize = 1 << 16;
+/// A part has at least about this many pixels.
+const PART_PIXELS: usize = 256;
+/// Temporary memory for the parts, in floats: 32 MiB.
+const MOST_SCRATCH: usize = 8 << 20;
+
+params! {
+    struct GradientParams {
+        pixels: u32,
+        height: u32,
+        width: u32,
+        channels_in: u32,
+        channels_out: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        top: u32,
+        left: u32,
+        parts: u32,
+        part_pixels: u32,
+    }
+}
+
+/// The extents of a gradient of weights. A dense layer is a kernel of one tap on a map of one row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extents {
+    /// Samples, height, width, channels in.
+    pub(super) x: [usize; 4],
+    /// Height and width of the kernel.
+    pub(super) kernel: [usize; 2],
+    /// Channels out.
+    pub(super) co: usize,
+}
+
+impl Extents {
+    fn pixels(self) -> usize {
+        self.x[0] * self.x[1] * self.x[2]
+    }
+
+    fn weights(self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.x[3] * self.co
+    }
+
+    fn tiles(self) -> usize {
+        (self.weights() / self.co).div_ceil(128) * self.co.div_ceil(64)
+    }
+
+    /// The kernel, and into how many parts of how many pixels its sums are split.
+    fn split(self, caps: &Caps) -> (&'static Kernel, usize, usize) {
+        if caps.plain_kernels {
+            return (&PLAIN, 1, self.pixels());
+        }
+        let plain = self.co < TILED_FROM;
+        let quads = self.x[3].is_multiple_of(4) && self.co.is_multiple_of(4);
+        let kernel = if plain {
+            &PLAIN
+        } else if quads {
+            &TILED4
+        } else {
+            &TILED
+        };
+        let wanted = if plain { THREADS / self.weights() } else { GROUPS / self.tiles() };
+        let most = self.pixels().div_ceil(PART_PIXELS).min(MOST_SCRATCH / self.weights());
+        let length = self.pixels().div_ceil(wanted.min(most).max(1)).next_multiple_of(16);
+        (kernel, self.pixels().div_ceil(length), length)
+    }
+
+    /// The launches that make output 0 from inputs `x` and `dy`.
+    pub(super) fn launches(self, caps: &Caps) -> Vec<Launch> {
+        let (kernel, parts, part_pixels) = self.split(caps);
+        let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
+        let params = GradientParams {
+            pixels: extent(self.pixels()),
+            height: extent(height),
+            width: extent(width),
+            channels_in: extent(channels_in),
+            channels_out: extent(self.co),
+            kernel_height: extent(kernel_height),
+            kernel_width: extent(kernel_width),
+            top: extent((kernel_height - 1) / 2),
+            left: extent((kernel_width - 1) / 2),
+            parts: extent(parts),
+            part_pixels: extent(part_pixels),
+        };
+        let groups = if *kernel == PLAIN { (parts * self.weights()).div_ceil(256) } else { parts * self.tiles() };
+        let to = if parts == 1 { Binding::Output(0) } else { Binding::ScratchOut(0) };
+        let mut launches = vec![Launch::new(kernel, vec![Binding::Input(0), Binding::Input(1), to], &params, groups)];
+        if parts > 1 {
+            launches.push(sum_to::sum_of_parts(parts, self.weights()));
+        }
+        launches
+    }
+
+    /// Temporary memory of [`Extents::launches`].
+    pub(super) fn scratch(self, caps: &Caps) -> Vec<usize> {
+        match self.split(caps) {
+            (_, 1, _) => Vec::new(),
+            (_, parts, _) => vec![parts * self.weights()],
+        }
+    }
+}
+
+impl Conv2dWeightGradient {
+    fn extents(self, shapes: &Shapes) -> Extents {
+        Extents { x: shapes.inputs[0].padded4(), kernel: self.kernel, co: shapes.inputs[1].channels() }
+    }
+}
+
+impl Operator for Conv2dWeightGradient {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [x, dy] = case::arity(self.name(), inputs)?;
+        let [n, h, w, ci] = case::nhwc(self.name(), x)?;
+        let [kh, kw] = self.kernel;
+        match dy.nhwc() {
+            Some([dn, dh, dw, co]) if [n, h, w] == [dn, dh, dw] && kh > 0 && kw > 0 => {
+                Ok(vec![Shape::from([kh, kw, ci, co])])
+            }
+            _ => Err(Error::shape(
+                self.name(),
+                format!("{x} and {dy} for a kernel of {kh} x {kw}"),
+                "x and dy of the same batch, height and width, and a kernel of at least one tap",
+            )),
+        }
+    }
+
+    fn cost(&self, shapes: &Shapes) -> Cost {
+        let e = self.extents(shapes);
+        Cost { flop: 2 * (e.pixels() * e.weights()) as u64, bytes: bytes_moved(shapes) }
+    }
+
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(self.extents(shapes).launches(caps))
+    }
+
+    fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
+        self.extents(shapes).scratch(caps)
+    }
+
+    fn batch_separable(&self) -> bool {
+        false
+    }
+
+    fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
+        let (x, kernel) = (shapes.inputs[0].padded4(), shapes.outputs[0].padded4());
+        conv_weight_gradient::weight_gradient(x, kernel, inputs[0], inputs[1], outputs[0], scratch);
+    }
+
+    fn cpu_scratch(&self, shapes: &Shapes) -> usize {
+        conv_weight_gradient::weight_gradient_scratch(shapes.inputs[0].padded4(), shapes.outputs[0].padded4())
+    }
+
+    fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let ([n, h, w, ci], [kh, kw, _, co]) = (shapes.inputs[0].padded4(), shapes.outputs[0].padded4());
+        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
+        let mut out = vec![0.0; kh * kw * ci * co];
+        for b in 0..n {
+            for i in 0..h {
+                for j in 0..w {
+                    for (tap, out) in out.chunks_exact_mut(ci * co).enumerate() {
+                        let (y, x) = ((i + tap / kw).wrapping_sub(top), (j + tap % kw).wrapping_sub(left));
+                        if y < h && x < w {
+                            let x = &inputs[0][((b * h + y) * w + x) * ci..][..ci];
+                            let dy = &inputs[1][((b * h + i) * w + j) * co..][..co];
+                            for (at, out) in out.iter_mut().enumerate() {
+                                *out += x[at / co] * dy[at % co];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        vec![out]
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        case([2, 5, 7, 3], [3, 3], 5),
+        case([1, 1, 1, 1], [3, 3], 1),
+        case([1, 8, 8, 6], [2, 2], 4),
+        case([2, 9, 17, 8], [1, 1], 8),
+        case([1, 13, 33, 16], [3, 3], 65),
+        case([2, 31, 29, 12], [3, 3], 64),
+        case([2, 17, 31, 33], [3, 3], 31),
+        case([1, 7, 65, 64], [2, 2], 32),
+        case([3, 40, 1, 5], [2, 3], 2),
+        case([1, 384, 384, 64], [3, 3], 64).published_size(),
+        case([1, 384, 384, 128], [3, 3], 64).published_size(),
+        case([1, 384, 384, 128], [2, 2], 64).published_size(),
+        case([1, 192, 192, 128], [3, 3], 128).published_size(),
+        case([1, 96, 96, 256], [3, 3], 256).published_size(),
+        case([1, 48, 48, 512], [3, 3], 512).published_size(),
+    ]
+}
+
+fn case(x: [usize; 4], kernel: [usize; 2], co: usize) -> Case {
+    let dy = [x[0], x[1], x[2], co];
+    Case::new(Conv2dWeightGradient { kernel }, [x, dy]).tolerance(1e-6)
+}
