@@ -8,6 +8,9 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
+/// How the names of files under way begin; a program that is killed leaves them behind.
+pub(crate) const TEMPORARY: &str = ".glavitu-";
+
 /// Output files of one command. All are staged first; [`StagedFiles::publish`] renames them into place together.
 ///
 /// Dropped without `publish`, every staged file is removed.
@@ -110,7 +113,7 @@ fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
     };
     let extension = target.extension().and_then(|e| e.to_str()).unwrap_or("part");
     tempfile::Builder::new()
-        .prefix(".glavitu-")
+        .prefix(TEMPORARY)
         .suffix(&format!(".{extension}"))
         .tempfile_in(folder)
         .map_err(|e| Error::io("create a file in", folder, e))

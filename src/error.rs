@@ -114,6 +114,25 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
+    /// A loss is not a number.
+    #[error(
+        "the loss of epoch {epoch}, step {step} is not a number; the first node with an output that is not finite is {node}; \
+         lower --lr, give --clip-norm 1, or look for extreme values in the training files; the last checkpoint is kept"
+    )]
+    Diverged {
+        /// The epoch, counted from 1.
+        epoch: u64,
+        /// The step since the beginning, counted from 1.
+        step: u64,
+        /// The node of the graph.
+        node: String,
+    },
+    /// The user interrupted a training run, which can go on.
+    #[error("interrupted; continue with `glavitu train --resume -o {}`", folder.display())]
+    Paused {
+        /// The run's folder.
+        folder: PathBuf,
+    },
     /// The user interrupted the computation.
     #[error("interrupted; nothing was written")]
     Interrupted,

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{backward, completions, dataset, devices, forward, import, info, predict};
+use glavitu::cli::{
+    backward, completions, dataset, devices, export, forward, import, info, optimise_region, predict, train,
+};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,7 +28,10 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Predict(Box<predict::PredictArgs>),
+    Train(Box<train::TrainArgs>),
+    OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Import(import::ImportArgs),
+    Export(export::ExportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
     Backward(backward::BackwardArgs),
@@ -51,7 +56,10 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(log).init();
     let result = match Program::parse().command {
         Command::Predict(args) => predict::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
         Command::Backward(args) => backward::run(&args),
@@ -66,7 +74,7 @@ fn main() -> ExitCode {
             // Where standard error is gone, the exit code is what remains.
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(match error.downcast_ref::<Error>() {
-                Some(Error::Interrupted) => 130,
+                Some(Error::Interrupted | Error::Paused { .. }) => 130,
                 Some(error) if error.is_bad_input() => 2,
                 _ => 1,
             })

@@ -7,11 +7,15 @@ pub mod backward;
 pub mod completions;
 pub mod dataset;
 pub mod devices;
+pub mod export;
 pub mod forward;
 pub mod import;
 pub mod info;
+pub mod optimise_region;
 mod output_file;
 pub mod predict;
+mod scene_args;
+pub mod train;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
 fn print_line(text: impl Display) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::atomic_file::{StagedFiles, check_replaceable};
 use crate::cli::print_line;
+use crate::cli::scene_args::SceneArgs;
 use crate::device;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
@@ -19,11 +20,10 @@ use crate::executor::Executor;
 use crate::infer::location::{LocationChoice, location_vector};
 use crate::infer::predict::predict;
 use crate::infer::products::{FILES, Products};
-use crate::infer::scene::{Scene, SceneFiles};
 use crate::infer::tiles::Tiling;
 use crate::model::Weights;
 use crate::model::network::inference_graph;
-use crate::raster::{Crs, Grid, Transformer};
+use crate::raster::{Grid, Transformer};
 
 /// Map the glaciers of a scene.
 ///
@@ -43,27 +43,8 @@ pub struct PredictArgs {
     /// The model (see `glavitu import`)
     #[arg(long, value_name = "MODEL.safetensors", value_hint = ValueHint::FilePath)]
     model: PathBuf,
-    /// Top-of-atmosphere reflectance, 0 to 1: blue, green, red, NIR, SWIR1, SWIR2
-    #[arg(long, value_name = "FILE", num_args = 1..=6, value_hint = ValueHint::FilePath)]
-    optical: Vec<PathBuf>,
-    /// Elevation in metres
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    elevation: Option<PathBuf>,
-    /// Slope in degrees; derived from the elevation if not given
-    #[arg(long, value_name = "FILE", requires = "elevation", value_hint = ValueHint::FilePath)]
-    slope: Option<PathBuf>,
-    /// Co-polarised backscatter, linear: ascending, descending
-    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
-    co_pol_sar: Vec<PathBuf>,
-    /// Cross-polarised backscatter, linear: ascending, descending
-    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
-    cross_pol_sar: Vec<PathBuf>,
-    /// Interferometric coherence, 0 to 1: ascending, descending
-    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
-    in_sar: Vec<PathBuf>,
-    /// Brightness temperature in kelvin
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    thermal: Option<PathBuf>,
+    #[command(flatten)]
+    scene: SceneArgs,
     /// The region, for a model with regions; `unknown` if not given
     #[arg(long, value_name = "NAME", conflicts_with = "region_vector")]
     region: Option<String>,
@@ -76,9 +57,6 @@ pub struct PredictArgs {
     /// Side of the median filter over the classes, in pixels; odd, 1 for none
     #[arg(long, value_name = "PIXELS", default_value_t = 1)]
     smoothing: usize,
-    /// The CRS of rasters that name none, as EPSG:CODE
-    #[arg(long, value_name = "EPSG:CODE")]
-    assume_crs: Option<String>,
     /// Tiles computed at a time; more needs more memory
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
@@ -121,9 +99,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let weights = Weights::load(&args.model)?;
     let config = weights.config();
     let calibrator = args.calibration.as_deref().map(Calibrator::load).transpose()?;
-    let assumed_crs = args.assume_crs.as_deref().map(parse_crs).transpose()?;
-    let files = scene_files(args);
-    let scene = Scene::read(&files, &config.features, assumed_crs.as_ref())?;
+    let files = args.scene.files();
+    let scene = args.scene.read(&config.features)?;
     let location = location_vector(&config.location, location_choice(args), scene.grid())?;
     let grid = scene.grid();
     if grid.width < config.tile || grid.height < config.tile {
@@ -176,10 +153,10 @@ pub fn run(args: &PredictArgs) -> Result<()> {
                 "location": location,
                 "region": args.region,
                 "region_vector": args.region_vector,
-                "assume_crs": args.assume_crs,
+                "assume_crs": args.scene.assume_crs,
             },
             "inputs": files.all().collect::<Vec<_>>(),
-            "slope": if args.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },
+            "slope": if files.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },
             "grid": {
                 "width": grid.width,
                 "height": grid.height,
@@ -249,18 +226,6 @@ fn announce(args: &PredictArgs, products: &Products<'_>, report: &Value, elapsed
     }
 }
 
-fn scene_files(args: &PredictArgs) -> SceneFiles {
-    SceneFiles {
-        optical: args.optical.clone(),
-        elevation: args.elevation.clone(),
-        slope: args.slope.clone(),
-        co_pol_sar: args.co_pol_sar.clone(),
-        cross_pol_sar: args.cross_pol_sar.clone(),
-        in_sar: args.in_sar.clone(),
-        thermal: args.thermal.iter().cloned().collect(),
-    }
-}
-
 fn location_choice(args: &PredictArgs) -> LocationChoice<'_> {
     match (&args.region, &args.region_vector) {
         (Some(region), _) => LocationChoice::Region(region),
@@ -304,14 +269,6 @@ fn check_smoothing(size: usize) -> Result<(), Error> {
         "an odd number of pixels up to 101",
         "give 3, say, or leave it out",
     ))
-}
-
-fn parse_crs(text: &str) -> Result<Crs, Error> {
-    let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).and_then(|code| code.parse().ok());
-    match code {
-        Some(code) => Crs::from_epsg(code),
-        None => Err(Error::bad_argument(format!("--assume-crs {text}"), "EPSG:CODE", "give EPSG:32611, say")),
-    }
 }
 
 /// Finds out before computing whether files can be made in a folder, or the folder in the first one above it that exists.

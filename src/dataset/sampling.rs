@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dataset::noise::Random;
 use crate::dataset::tile_file::{TileArray, TileFile, TileInfo, TileWindow};
 use crate::error::{Error, Result};
 use crate::model::{Feature, Location};
 
 /// What pixels without a label, (0, 0), become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unlabelled {
     /// They stay (0, 0): they carry no loss and count in no measure.
     #[default]

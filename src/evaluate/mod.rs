@@ -1,10 +1,13 @@
-//! Confidence calibration.
+//! How good a prediction is, and confidence calibration.
 //!
+//! - [`confusion`]: counts of right and wrong pixels, and the scores made of them.
 //! - [`calibration`]: the calibrator, its file, its fast form for rasters.
 //! - [`calibration_pickle`]: import of published calibrators without running them.
 
 pub mod calibration;
 pub mod calibration_pickle;
+pub mod confusion;
 mod pickle;
 
 pub use calibration::{CalibrationCurve, Calibrator};
+pub use confusion::Confusion;

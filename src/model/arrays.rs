@@ -141,13 +141,42 @@ pub(crate) fn describe(bytes: &[u8]) -> &'static str {
     }
 }
 
+/// How values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// As they are.
+    Float32,
+    /// Rounded to half precision.
+    Float16,
+}
+
+impl Precision {
+    /// The name in safetensors files, and the bytes of a value.
+    fn layout(self) -> (&'static str, usize) {
+        match self {
+            Self::Float32 => ("F32", 4),
+            Self::Float16 => ("F16", 2),
+        }
+    }
+}
+
 /// Writes a float32 safetensors file, metadata sorted by key and arrays in the order given.
 pub(crate) fn write_container(
     path: &Path,
     metadata: &BTreeMap<String, String>,
     arrays: &[(&str, &[usize], &[f32])],
 ) -> Result<()> {
-    let header = header(metadata, arrays)?;
+    write_container_as(Precision::Float32, path, metadata, arrays)
+}
+
+/// [`write_container`] with values of a precision.
+pub(crate) fn write_container_as(
+    precision: Precision,
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    arrays: &[(&str, &[usize], &[f32])],
+) -> Result<()> {
+    let header = header(precision, metadata, arrays)?;
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
         return Err(Error::bad_file(
             path,
@@ -161,9 +190,10 @@ pub(crate) fn write_container(
             let mut out = BufWriter::with_capacity(1 << 20, File::create(temporary)?);
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(header.as_bytes())?;
-            for (_, _, data) in arrays {
-                for value in *data {
-                    out.write_all(&value.to_le_bytes())?;
+            for value in arrays.iter().flat_map(|(_, _, data)| data.iter()) {
+                match precision {
+                    Precision::Float32 => out.write_all(&value.to_le_bytes())?,
+                    Precision::Float16 => out.write_all(&half::f16::from_f32(*value).to_le_bytes())?,
                 }
             }
             out.flush()
@@ -173,7 +203,12 @@ pub(crate) fn write_container(
 }
 
 /// The JSON header, padded so that the data start at a multiple of 8 bytes.
-fn header(metadata: &BTreeMap<String, String>, arrays: &[(&str, &[usize], &[f32])]) -> Result<String> {
+fn header(
+    precision: Precision,
+    metadata: &BTreeMap<String, String>,
+    arrays: &[(&str, &[usize], &[f32])],
+) -> Result<String> {
+    let (dtype, width) = precision.layout();
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let mut entries = Vec::with_capacity(arrays.len() + 1);
     if !metadata.is_empty() {
@@ -190,10 +225,10 @@ fn header(metadata: &BTreeMap<String, String>, arrays: &[(&str, &[usize], &[f32]
                 "correct the array",
             ));
         }
-        let end = offset + 4 * data.len();
+        let end = offset + width * data.len();
         let mut entry = quote(name);
         // Writing to a string cannot fail.
-        let _ = write!(entry, ":{{\"dtype\":\"F32\",\"shape\":{shape:?},\"data_offsets\":[{offset},{end}]}}");
+        let _ = write!(entry, ":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{offset},{end}]}}");
         entries.push(entry);
         offset = end;
     }

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::executor::ArraySource;
-use crate::model::arrays::{self, Container, NamedArray};
+use crate::model::arrays::{self, Container, NamedArray, Precision};
 use crate::model::parameters::{ParameterSpec, parameters};
 use crate::model::{ModelConfig, Normalisation};
 
@@ -150,6 +150,33 @@ impl Weights {
     /// # Errors
     /// The folder is missing or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_as(Precision::Float32, path.as_ref())
+    }
+
+    /// Writes a weight file of half the size: every value rounded to float16. Gives the model that the file holds, whose hash is that of
+    /// the rounded values.
+    ///
+    /// # Errors
+    /// A value beyond the range of float16 (65504), or as [`Weights::save`].
+    pub fn save_half(&self, path: impl AsRef<Path>) -> Result<Self> {
+        let round = |(name, tensor): &(String, Tensor)| {
+            let data: Vec<f32> = tensor.data.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect();
+            if let Some(i) = data.iter().position(|v| v.is_infinite()) {
+                return Err(Error::bad_argument(
+                    format!("parameter {name}: {} at position {i}", tensor.data[i]),
+                    "values within 65504, which float16 can hold",
+                    "keep the model in float32",
+                ));
+            }
+            Ok((name.clone(), Tensor { shape: tensor.shape.clone(), data }))
+        };
+        let tensors: Vec<_> = self.tensors.iter().map(round).collect::<Result<_>>()?;
+        let rounded = Self::new(self.config.clone(), self.normalisation.clone(), self.origin.clone(), tensors)?;
+        rounded.save_as(Precision::Float16, path.as_ref())?;
+        Ok(rounded)
+    }
+
+    fn save_as(&self, precision: Precision, path: &Path) -> Result<()> {
         let json = |result: serde_json::Result<String>| {
             result.map_err(|e| Error::bad_argument(e.to_string(), "finite settings", "correct the configuration"))
         };
@@ -164,7 +191,7 @@ impl Weights {
         ]);
         let views: Vec<_> =
             self.tensors.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice(), t.data.as_slice())).collect();
-        arrays::write_container(path.as_ref(), &metadata, &views)
+        arrays::write_container_as(precision, path, &metadata, &views)
     }
 
     /// The configuration.
@@ -193,6 +220,13 @@ impl Weights {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The same parameters with another origin.
+    #[must_use]
+    pub fn with_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = origin.into();
+        self
     }
 
     /// Names and values in the order of [`parameters()`](crate::model::parameters()).

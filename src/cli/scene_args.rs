@@ -1,0 +1,68 @@
+//! The options that name a scene's rasters.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use crate::error::{Error, Result};
+use crate::infer::scene::{Scene, SceneFiles};
+use crate::model::Feature;
+use crate::raster::Crs;
+
+/// A scene's rasters.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SceneArgs {
+    /// Top-of-atmosphere reflectance, 0 to 1: blue, green, red, NIR, SWIR1, SWIR2
+    #[arg(long, value_name = "FILE", num_args = 1..=6, value_hint = ValueHint::FilePath)]
+    optical: Vec<PathBuf>,
+    /// Elevation in metres
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    elevation: Option<PathBuf>,
+    /// Slope in degrees; derived from the elevation if not given
+    #[arg(long, value_name = "FILE", requires = "elevation", value_hint = ValueHint::FilePath)]
+    slope: Option<PathBuf>,
+    /// Co-polarised backscatter, linear: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    co_pol_sar: Vec<PathBuf>,
+    /// Cross-polarised backscatter, linear: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    cross_pol_sar: Vec<PathBuf>,
+    /// Interferometric coherence, 0 to 1: ascending, descending
+    #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
+    in_sar: Vec<PathBuf>,
+    /// Brightness temperature in kelvin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    thermal: Option<PathBuf>,
+    /// The CRS of rasters that name none, as EPSG:CODE
+    #[arg(long, value_name = "EPSG:CODE")]
+    pub(super) assume_crs: Option<String>,
+}
+
+impl SceneArgs {
+    /// The files by what they hold.
+    pub(super) fn files(&self) -> SceneFiles {
+        SceneFiles {
+            optical: self.optical.clone(),
+            elevation: self.elevation.clone(),
+            slope: self.slope.clone(),
+            co_pol_sar: self.co_pol_sar.clone(),
+            cross_pol_sar: self.cross_pol_sar.clone(),
+            in_sar: self.in_sar.clone(),
+            thermal: self.thermal.iter().cloned().collect(),
+        }
+    }
+
+    /// Reads what a model with `features` takes.
+    pub(super) fn read(&self, features: &[Feature]) -> Result<Scene> {
+        let assumed = self.assume_crs.as_deref().map(parse_crs).transpose()?;
+        Scene::read(&self.files(), features, assumed.as_ref())
+    }
+}
+
+fn parse_crs(text: &str) -> Result<Crs> {
+    let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).and_then(|code| code.parse().ok());
+    match code {
+        Some(code) => Crs::from_epsg(code),
+        None => Err(Error::bad_argument(format!("--assume-crs {text}"), "EPSG:CODE", "give EPSG:32611, say")),
+    }
+}
