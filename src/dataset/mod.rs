@@ -1,7 +1,6 @@
-//! Data to train and try the network on. So far: generated scenes.
+//! Data to train and try the network on: tile files and generated glaciers.
 
 mod hdf5_write;
-mod landscape;
 mod noise;
 pub mod synthetic;
 pub mod tile_writer;
