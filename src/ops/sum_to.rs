@@ -282,3 +282,21 @@ fn cases() -> Vec<Case> {
 fn case(input: impl Into<Shape>, shape: &[usize]) -> Case {
     Case::new(SumTo { shape: shape.to_vec() }, [input.into()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Expand, SumTo};
+    use crate::error::Error;
+    use crate::graph::{Operator, Shape};
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_refused() {
+        let refused = |operator: &dyn Operator, input: &[usize]| {
+            matches!(operator.shapes(&[Shape::from(input.to_vec())]), Err(Error::Shape { .. }))
+        };
+        for (large, small) in [(&[2, 5][..], &[3][..]), (&[5][..], &[1, 5][..]), (&[2, 1][..], &[2, 5][..])] {
+            assert!(refused(&SumTo { shape: small.to_vec() }, large), "{large:?} to {small:?}");
+            assert!(refused(&Expand { shape: large.to_vec() }, small), "{small:?} to {large:?}");
+        }
+    }
+}
