@@ -1,6 +1,7 @@
 //! Files that appear whole or not at all: written beside their target under a temporary name, then renamed.
 
 use std::fs;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -28,16 +29,7 @@ impl StagedFiles {
     /// The folder is not writable, or what `write` returns.
     pub fn stage(&mut self, target: impl AsRef<Path>, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let target = target.as_ref();
-        let folder = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let extension = target.extension().and_then(|e| e.to_str()).unwrap_or("part");
-        let file = tempfile::Builder::new()
-            .prefix(".glavitu-")
-            .suffix(&format!(".{extension}"))
-            .tempfile_in(folder)
-            .map_err(|e| Error::io("create a file in", folder, e))?;
+        let file = temporary_beside(target)?;
         write(file.path())?;
         // The closure may have replaced the file by name, so synchronise through a new handle.
         fs::File::open(file.path()).and_then(|f| f.sync_all()).map_err(|e| Error::io("write", target, e))?;
@@ -60,12 +52,74 @@ impl StagedFiles {
     /// A target is a folder; then nothing is renamed. Or the system refuses a rename; files renamed before that stay.
     pub fn publish(self) -> Result<()> {
         self.files.iter().try_for_each(|(_, target)| check_replaceable(target))?;
-        for (file, target) in self.files {
-            set_ordinary_permissions(file.path()).map_err(|e| Error::io("write", &target, e))?;
-            file.persist(&target).map_err(|e| Error::io("write", &target, e.error))?;
-        }
-        Ok(())
+        self.files.into_iter().try_for_each(|(file, target)| rename(file, &target))
     }
+}
+
+/// One output file that is written piece by piece: a temporary file until [`GrowingFile::publish`] renames it to its target.
+///
+/// Dropped without `publish`, it is removed.
+#[derive(Debug)]
+pub struct GrowingFile {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl GrowingFile {
+    /// Starts an empty file beside `target`.
+    ///
+    /// # Errors
+    /// The target is a folder, or its folder is not writable.
+    pub fn create(target: impl AsRef<Path>) -> Result<Self> {
+        let target = target.as_ref();
+        check_replaceable(target)?;
+        Ok(Self { file: temporary_beside(target)?, target: target.to_path_buf() })
+    }
+
+    /// Renames the file to its target.
+    ///
+    /// # Errors
+    /// The disk is full, the target has become a folder, or the system refuses the rename.
+    pub fn publish(self) -> Result<()> {
+        self.file.as_file().sync_all().map_err(|e| Error::io("write", &self.target, e))?;
+        check_replaceable(&self.target)?;
+        rename(self.file, &self.target)
+    }
+}
+
+impl Write for GrowingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+impl Seek for GrowingFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.as_file_mut().seek(position)
+    }
+}
+
+fn temporary_beside(target: &Path) -> Result<NamedTempFile> {
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let extension = target.extension().and_then(|e| e.to_str()).unwrap_or("part");
+    tempfile::Builder::new()
+        .prefix(".glavitu-")
+        .suffix(&format!(".{extension}"))
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create a file in", folder, e))
+}
+
+fn rename(file: NamedTempFile, target: &Path) -> Result<()> {
+    set_ordinary_permissions(file.path()).map_err(|e| Error::io("write", target, e))?;
+    file.persist(target).map_err(|e| Error::io("write", target, e.error))?;
+    Ok(())
 }
 
 /// Checks that a file can be renamed to `target`.
@@ -91,12 +145,12 @@ pub fn write_atomically(target: impl AsRef<Path>, write: impl FnOnce(&Path) -> R
 
 /// Temporary files are private to their owner; outputs are shared as any new file is (0644).
 #[cfg(unix)]
-fn set_ordinary_permissions(path: &Path) -> std::io::Result<()> {
+fn set_ordinary_permissions(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn set_ordinary_permissions(_path: &Path) -> std::io::Result<()> {
+fn set_ordinary_permissions(_path: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -33,7 +33,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// An input is missing or has the wrong size, or the device fails.
-    fn run(&mut self, inputs: &Arrays) -> Result<Arrays>;
+    fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays>;
 
     /// The present value of a parameter, or of a vector of parameters, by name.
     ///

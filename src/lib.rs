@@ -3,6 +3,7 @@
 //! What is where, from the top down; a module uses only those below it:
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
+//! - [`train`]: objective, training step.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
 //! - [`dataset`]: generated scenes.
@@ -34,5 +35,6 @@ pub mod numeric;
 pub mod ops;
 pub mod plan;
 pub mod raster;
+pub mod train;
 
 pub use error::{Error, Result};

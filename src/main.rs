@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, dataset, devices, forward, import, info, predict};
+use glavitu::cli::{backward, completions, dataset, devices, forward, import, info, predict};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,6 +29,7 @@ enum Command {
     Import(import::ImportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
+    Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
     Dataset(dataset::DatasetArgs),
     Completions(completions::CompletionsArgs),
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),
+        Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
+pub mod backward;
 pub mod completions;
 pub mod dataset;
 pub mod devices;

@@ -38,6 +38,37 @@ impl CpuExecutor {
         }
         Ok(Self { plan, memory: Memory::default() })
     }
+
+    /// Runs the graph up to the first value that is no finite number; gives the name of its input or node. Assigns nothing.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    pub fn first_non_finite(&mut self, inputs: &dyn ArraySource) -> Result<Option<String>> {
+        self.take_inputs(inputs)?;
+        let graph = &self.plan.graph;
+        let is_wrong = |memory: &Memory, id| memory.view(&self.plan, id).iter().any(|v| !v.is_finite());
+        if let Some((_, input)) = graph.sources(Source::Input).find(|(id, _)| is_wrong(&self.memory, *id)) {
+            return Ok(Some(input.name.clone()));
+        }
+        for step in &self.plan.steps {
+            self.memory.step(&self.plan, step)?;
+            let node = &graph.nodes()[step.node];
+            if node.outputs.iter().any(|&id| is_wrong(&self.memory, id)) {
+                return Ok(Some(node.name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_inputs(&mut self, inputs: &dyn ArraySource) -> Result<()> {
+        for (id, tensor) in self.plan.graph.sources(Source::Input) {
+            let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
+            if let Placement::Slot { slot, .. } = self.plan.placements[id.index()] {
+                self.memory.slots[slot][..values.len()].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Memory {
@@ -178,13 +209,8 @@ impl Executor for CpuExecutor {
         Ok(())
     }
 
-    fn run(&mut self, inputs: &Arrays) -> Result<Arrays> {
-        for (id, tensor) in self.plan.graph.sources(Source::Input) {
-            let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
-            if let Placement::Slot { slot, .. } = self.plan.placements[id.index()] {
-                self.memory.slots[slot][..values.len()].copy_from_slice(values);
-            }
-        }
+    fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
+        self.take_inputs(inputs)?;
         for step in &self.plan.steps {
             self.memory.step(&self.plan, step)?;
         }

@@ -37,6 +37,26 @@ impl Random {
         low + (high - low) * unit(self.bits())
     }
 
+    /// A whole number below `count`, each as likely; 0 for a count of 0.
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half of the product is below count")]
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        // The upper half of a 128-bit product (Lemire 2019); the bias is below count / 2^64.
+        ((u128::from(self.bits()) * count as u128) >> 64) as usize
+    }
+
+    /// Whether something of this probability happens.
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+        unit(self.bits()) < probability
+    }
+
+    /// Two independent normal numbers of mean 0 and deviation 1, with true tails (Box and Muller 1958).
+    pub(crate) fn gaussian_pair(&mut self) -> [f64; 2] {
+        // 1 - unit is above 0, so the logarithm is finite.
+        let radius = (-2.0 * libm::log(1.0 - unit(self.bits()))).sqrt();
+        let (sine, cosine) = libm::sincos(std::f64::consts::TAU * unit(self.bits()));
+        [radius * cosine, radius * sine]
+    }
+
     /// Nearly a normal number of mean 0 and deviation 1: a sum of four uniform ones, which is within 3.5 and needs no logarithm.
     pub(crate) fn normal(&mut self) -> f64 {
         let sum: f64 = (0..4).map(|_| self.uniform(-1.0, 1.0)).sum();
@@ -97,6 +117,35 @@ mod tests {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
         assert_ne!(Random::new(3, 2).bits(), Random::new(3, 1).bits());
+    }
+
+    #[test]
+    fn gaussian_pairs_have_normal_tails() {
+        let mut random = Random::new(7, 1);
+        let pairs: Vec<[f64; 2]> = (0..200_000).map(|_| random.gaussian_pair()).collect();
+        let values: Vec<f64> = pairs.iter().flatten().copied().collect();
+        let n = 400_000.0;
+        let moment = |power: i32| values.iter().map(|v| v.powi(power)).sum::<f64>() / n;
+        // Within 4 standard errors: var(x^k) is 1, 2, 15, 96 for k = 1 to 4.
+        for (power, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0_f64)] {
+            assert!((moment(power) - expected).abs() < 4.0 * (variance / n).sqrt(), "{power}: {}", moment(power));
+        }
+        // P(|x| > 3.5) = 4.6526e-4, where the sum of uniform numbers ends.
+        let far = values.iter().filter(|v| v.abs() > 3.5).count() as f64;
+        assert!((far - n * 4.6526e-4).abs() < 4.0 * (n * 4.6526e-4).sqrt(), "{far}");
+        let product = pairs.iter().map(|[a, b]| a * b).sum::<f64>() / 200_000.0;
+        assert!(product.abs() < 4.0 / 200_000_f64.sqrt(), "{product}");
+    }
+
+    #[test]
+    fn whole_numbers_and_chances() {
+        let mut random = Random::new(9, 4);
+        let mut counts = [0_u32; 7];
+        (0..70_000).for_each(|_| counts[random.below(7)] += 1);
+        // 4 deviations of a binomial with n = 70,000 and p = 1/7.
+        assert!(counts.iter().all(|&c| (f64::from(c) - 10_000.0).abs() < 4.0 * 92.6), "{counts:?}");
+        assert_eq!((random.below(0), random.below(1)), (0, 0));
+        assert!(!(0..1000).any(|_| random.chance(0.0)) && (0..1000).all(|_| random.chance(1.0)));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// As [`Executor::run`].
-    pub async fn run_async(&mut self, inputs: &Arrays) -> Result<Arrays> {
+    pub async fn run_async(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
         if !self.loaded && self.plan.parameter_floats > 0 {
             return Err(Error::bad_argument("no weights", "weights before the first run", "load them"));
         }
@@ -141,7 +141,7 @@ impl Executor for GpuExecutor {
         Ok(())
     }
 
-    fn run(&mut self, inputs: &Arrays) -> Result<Arrays> {
+    fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
         pollster::block_on(self.run_async(inputs))
     }
 

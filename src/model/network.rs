@@ -1,13 +1,16 @@
 //! The network as a graph of operators (Maslov et al. 2025, Nature Communications 16, 43).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::autograd::differentiate;
 use crate::error::Result;
-use crate::graph::{Graph, Operator, Shape, TensorId};
+use crate::graph::{Graph, Operator, TensorId};
 use crate::model::{Feature, ModelConfig, parameters};
 use crate::ops::{
-    Add, Attention, BatchNorm, Concat, Conv2d, ExtractPatches, Gelu, GlobalAveragePool, LayerNorm, LeakyRelu, MatMul,
-    MaxPool, Multiply, Reshape, Sigmoid, Softmax, UpsampleBilinear, UpsampleNearest,
+    Activation, Add, Attention, BatchNorm, BatchNormTraining, Concat, Constant, Conv2d, EntropyLoss, ExtractPatches,
+    Gelu, GlobalAveragePool, LayerNorm, LeakyRelu, MatMul, MaxPool, Multiply, Reshape, Sigmoid, Softmax,
+    UpsampleBilinear, UpsampleNearest,
 };
 
 /// Added to the variance in batch and layer normalisation.
@@ -21,6 +24,12 @@ const LOCATION_SLOPE: f32 = 0.3;
 pub const OUTPUT: &str = "output";
 /// Name of the graph output of the deep-supervision head, of the same shape.
 pub const DEEP_SUPERVISION: &str = "deepsupervision";
+/// Name of the parameter of [`entropy_graph`] whose softmax is the region vector.
+pub const REGION_LOGITS: &str = "region.logits";
+/// Name of the output of [`entropy_graph`]: the mean entropy.
+pub const ENTROPY: &str = "entropy";
+/// Name of the output of [`entropy_graph`]: the gradient of the entropy by the logits.
+pub const ENTROPY_GRADIENT: &str = "entropy.gradient";
 /// Name of the graph input that holds the location vectors (N, location size).
 pub const LOCATION: &str = "input.location";
 
@@ -36,39 +45,137 @@ pub fn input_name(feature: Feature) -> String {
 /// The configuration cannot be.
 pub fn inference_graph(config: &ModelConfig, batch: usize) -> Result<Graph> {
     config.validate()?;
-    let shapes = parameters(config).into_iter().map(|p| (p.name, p.shape)).collect();
-    let mut network = Network { graph: Graph::new(), shapes, parameters: HashMap::new() };
-    network.build(config, batch)?;
-    Ok(network.graph)
+    let mut graph = Graph::new();
+    let inputs = inputs(&mut graph, config, batch);
+    let weights = parameters(config).into_iter().map(|p| (p.name.clone(), graph.parameter(p.name, p.shape))).collect();
+    let mut network = Network { graph: &mut graph, inputs: &inputs, weights: &weights, statistics: None };
+    let logits = network.build(config)?;
+    for (name, logits) in [DEEP_SUPERVISION, OUTPUT].into_iter().zip(logits) {
+        graph.set_scope(name);
+        let probabilities = graph.apply(Softmax, &[logits])?;
+        graph.output(name, probabilities);
+    }
+    Ok(graph)
 }
 
-/// A graph under construction, and the parameters it has used.
-struct Network {
-    graph: Graph,
-    shapes: HashMap<String, Vec<usize>>,
-    parameters: HashMap<String, TensorId>,
+/// Adds the network's inputs to a graph, by name.
+///
+/// They are [`input_name`] of every feature and, for a model with a location, [`LOCATION`].
+pub fn inputs(graph: &mut Graph, config: &ModelConfig, batch: usize) -> HashMap<String, TensorId> {
+    let mut inputs = HashMap::new();
+    for &feature in &config.features {
+        let shape = [batch, config.tile, config.tile, feature.channels()];
+        inputs.insert(input_name(feature), graph.input(input_name(feature), shape));
+    }
+    if config.location_size() > 0 {
+        inputs.insert(LOCATION.to_owned(), graph.input(LOCATION, [batch, config.location_size()]));
+    }
+    inputs
 }
 
-impl Network {
-    fn build(&mut self, config: &ModelConfig, batch: usize) -> Result<()> {
-        let fused = self.fusion(config, batch)?;
+/// The statistics of one batch normalisation in training.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    /// The normalisation's name; its parameters are `name.mean` and `name.variance`.
+    pub name: String,
+    /// The batch's mean (C).
+    pub mean: TensorId,
+    /// The batch's biased variance (C).
+    pub variance: TensorId,
+    /// Number of values behind each, in each channel.
+    pub count: usize,
+    /// Whether they come from maps and not from vectors.
+    pub of_maps: bool,
+}
+
+/// Builds the network in its training form into a graph: batch normalisation by the batch's own statistics, no dropout.
+///
+/// `inputs` and `weights` are tensors by name (see [`inputs`] and [`parameters`](crate::model::parameters())); the moving
+/// statistics among the weights are not used. Gives the logits (N, tile, tile, 2) of the deep-supervision head and of the
+/// output, and the statistics of every batch normalisation.
+///
+/// # Errors
+/// The configuration cannot be, or a tensor is missing.
+pub fn training_network(
+    graph: &mut Graph,
+    config: &ModelConfig,
+    inputs: &HashMap<String, TensorId>,
+    weights: &HashMap<String, TensorId>,
+) -> Result<([TensorId; 2], Vec<Statistics>)> {
+    config.validate()?;
+    let mut network = Network { graph, inputs, weights, statistics: Some(Vec::new()) };
+    let logits = network.build(config)?;
+    Ok((logits, network.statistics.unwrap_or_default()))
+}
+
+/// Builds the graph of bias optimisation: how sure a model is of its output, as a function of a region vector.
+///
+/// The region vector of all samples is the softmax of the parameter [`REGION_LOGITS`] (1, regions). Outputs: [`ENTROPY`],
+/// the mean entropy of the output's probabilities in nats, and [`ENTROPY_GRADIENT`], its gradient by the logits.
+///
+/// # Errors
+/// The model takes no region vector.
+pub fn entropy_graph(config: &ModelConfig, batch: usize) -> Result<Graph> {
+    config.validate()?;
+    if !matches!(config.location, crate::model::Location::Regions(_)) {
+        return Err(crate::Error::bad_argument(
+            "a model without a region vector",
+            "one trained with --strategy region-encoding",
+            "choose another model; this one needs no region",
+        ));
+    }
+    let mut graph = Graph::new();
+    let regions = config.location_size();
+    let mut given = HashMap::new();
+    for &feature in &config.features {
+        let shape = [batch, config.tile, config.tile, feature.channels()];
+        given.insert(input_name(feature), graph.input(input_name(feature), shape));
+    }
+    let logits = graph.parameter(REGION_LOGITS, [1, regions]);
+    graph.set_scope("region");
+    let region = graph.apply(Softmax, &[logits])?;
+    let zeros = graph.apply(Constant { shape: vec![batch, regions], value: 0.0 }, &[])?;
+    given.insert(LOCATION.to_owned(), graph.apply(Add, &[zeros, region])?);
+    let weights = parameters(config).into_iter().map(|p| (p.name.clone(), graph.parameter(p.name, p.shape))).collect();
+    let mut network = Network { graph: &mut graph, inputs: &given, weights: &weights, statistics: None };
+    let [_, output] = network.build(config)?;
+    graph.set_scope(ENTROPY);
+    let entropy = graph.apply(EntropyLoss, &[output])?;
+    let gradient = differentiate(&mut graph, entropy, &[logits])?[0];
+    graph.output(ENTROPY, entropy);
+    if let Some(gradient) = gradient {
+        graph.output(ENTROPY_GRADIENT, gradient);
+    }
+    Ok(graph)
+}
+
+/// A network under construction.
+struct Network<'a> {
+    graph: &'a mut Graph,
+    inputs: &'a HashMap<String, TensorId>,
+    weights: &'a HashMap<String, TensorId>,
+    /// In training, what each batch normalisation found; in inference none.
+    statistics: Option<Vec<Statistics>>,
+}
+
+impl Network<'_> {
+    /// The logits of both heads.
+    fn build(&mut self, config: &ModelConfig) -> Result<[TensorId; 2]> {
+        let fused = self.fusion(config)?;
         let decoded = self.transformer(config, fused)?;
         self.graph.set_scope("fusion");
         let first = self.graph.apply(Add, &[decoded, fused])?;
-        let deep_supervision = self.head(DEEP_SUPERVISION, first)?;
+        let deep_supervision = self.dense(DEEP_SUPERVISION, first)?;
         let refined = self.unet(config, first)?;
         let second = self.graph.apply(Add, &[first, refined])?;
-        let output = self.head(OUTPUT, second)?;
-        self.graph.output(DEEP_SUPERVISION, deep_supervision);
-        self.graph.output(OUTPUT, output);
-        Ok(())
+        Ok([deep_supervision, self.dense(OUTPUT, second)?])
     }
 
     /// One branch per feature, weighed by squeeze and excitation (Hu et al. 2018), summed; the location is added.
-    fn fusion(&mut self, config: &ModelConfig, batch: usize) -> Result<TensorId> {
+    fn fusion(&mut self, config: &ModelConfig) -> Result<TensorId> {
         let mut sum = None;
         for &feature in &config.features {
-            let x = self.graph.input(input_name(feature), [batch, config.tile, config.tile, feature.channels()]);
+            let x = named(self.inputs, &input_name(feature))?;
             let name = format!("fusion.{feature}");
             let x = self.conv_block(&name, x)?;
             self.graph.set_scope(format!("{name}.squeeze"));
@@ -84,7 +191,7 @@ impl Network {
             });
         }
         if config.location_size() > 0 {
-            let location = self.graph.input(LOCATION, [batch, config.location_size()]);
+            let location = named(self.inputs, LOCATION)?;
             let encoded = self.location(config, location)?;
             sum = match sum {
                 Some(sum) => Some(self.graph.apply(Add, &[sum, encoded])?),
@@ -100,8 +207,7 @@ impl Network {
         let mut x = location;
         for layer in 1..=2 {
             x = self.dense(&format!("location.dense{layer}"), x)?;
-            x = self.batch_norm(&format!("location.bn{layer}"), x)?;
-            x = self.graph.apply(LeakyRelu { slope: LOCATION_SLOPE }, &[x])?;
+            x = self.batch_norm(&format!("location.bn{layer}"), x, Activation::LeakyRelu { slope: LOCATION_SLOPE })?;
         }
         self.graph.apply(Reshape { inner: vec![1, 1, config.filters] }, &[x])
     }
@@ -111,7 +217,7 @@ impl Network {
         self.graph.set_scope("transformer.patch");
         let patches = self.graph.apply(ExtractPatches { size: config.patch }, &[fused])?;
         let tokens = self.dense("transformer.patch", patches)?;
-        let position = self.parameter("transformer.position");
+        let position = named(self.weights, "transformer.position")?;
         let mut x = self.graph.apply(Add, &[tokens, position])?;
         for block in 1..=config.blocks {
             x = self.transformer_block(&format!("transformer.block{block:02}"), config.heads, x)?;
@@ -121,7 +227,7 @@ impl Network {
         x = self.graph.apply(Reshape { inner: vec![side, side, config.embedding] }, &[x])?;
         for step in 1..=4 {
             x = self.convolution(&format!("transformer.decoder.conv{step}"), x)?;
-            x = self.batch_norm(&format!("transformer.decoder.bn{step}"), x)?;
+            x = self.batch_norm(&format!("transformer.decoder.bn{step}"), x, Activation::Identity)?;
             if step < 4 {
                 x = self.graph.apply(UpsampleBilinear, &[x])?;
             }
@@ -163,7 +269,7 @@ impl Network {
             self.graph.set_scope(&name);
             x = self.graph.apply(UpsampleNearest, &[x])?;
             x = self.apply_weights(Conv2d::default(), &name, &["kernel"], x)?;
-            x = self.batch_norm(&format!("{name}.bn"), x)?;
+            x = self.batch_norm(&format!("{name}.bn"), x, Activation::Identity)?;
             x = self.graph.apply(Concat, &[x, skip])?;
             x = self.residual_block(&format!("unet.decoder{step}"), x)?;
         }
@@ -180,15 +286,9 @@ impl Network {
         let mut x = x;
         for layer in 1..=2 {
             x = self.convolution(&format!("{name}.conv{layer}"), x)?;
-            x = self.batch_norm(&format!("{name}.bn{layer}"), x)?;
-            x = self.graph.apply(LeakyRelu { slope: SLOPE }, &[x])?;
+            x = self.batch_norm(&format!("{name}.bn{layer}"), x, Activation::LeakyRelu { slope: SLOPE })?;
         }
         Ok(x)
-    }
-
-    fn head(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
-        let logits = self.dense(name, x)?;
-        self.graph.apply(Softmax, &[logits])
     }
 
     fn dense(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
@@ -199,8 +299,25 @@ impl Network {
         self.apply_weights(Conv2d::default(), name, &["kernel", "bias"], x)
     }
 
-    fn batch_norm(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
-        self.apply_weights(BatchNorm { epsilon: EPSILON }, name, &["gamma", "beta", "mean", "variance"], x)
+    /// Batch normalisation and what follows it: by given statistics, or in training by the batch's own.
+    fn batch_norm(&mut self, name: &str, x: TensorId, activation: Activation) -> Result<TensorId> {
+        if let Some(statistics) = &mut self.statistics {
+            self.graph.set_scope(name);
+            let inputs =
+                [x, named(self.weights, &format!("{name}.gamma"))?, named(self.weights, &format!("{name}.beta"))?];
+            let norm = BatchNormTraining { epsilon: EPSILON, activation };
+            let made = self.graph.apply_shared(Arc::new(norm), &inputs)?;
+            let (count, of_maps) = (self.graph.shape(x).rows(), self.graph.shape(x).len() == 4);
+            let [y, mean, variance] = [made[0], made[1], made[2]];
+            statistics.push(Statistics { name: name.to_owned(), mean, variance, count, of_maps });
+            return Ok(y);
+        }
+        let norm = BatchNorm { epsilon: EPSILON };
+        let x = self.apply_weights(norm, name, &["gamma", "beta", "mean", "variance"], x)?;
+        match activation {
+            Activation::Identity => Ok(x),
+            Activation::LeakyRelu { slope } => self.graph.apply(LeakyRelu { slope }, &[x]),
+        }
     }
 
     fn layer_norm(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
@@ -211,21 +328,18 @@ impl Network {
     fn apply_weights(&mut self, operator: impl Operator, name: &str, parts: &[&str], x: TensorId) -> Result<TensorId> {
         self.graph.set_scope(name);
         let mut inputs = vec![x];
-        inputs.extend(parts.iter().map(|part| self.parameter(&format!("{name}.{part}"))));
+        for part in parts {
+            inputs.push(named(self.weights, &format!("{name}.{part}"))?);
+        }
         self.graph.apply(operator, &inputs)
     }
+}
 
-    /// The parameter of this name; its shape comes from the one list of parameters.
-    fn parameter(&mut self, name: &str) -> TensorId {
-        if let Some(&id) = self.parameters.get(name) {
-            return id;
-        }
-        // A name missing from the list gives an empty shape, which no operator accepts: building the graph fails.
-        let shape = self.shapes.get(name).cloned().unwrap_or_default();
-        let id = self.graph.parameter(name, Shape::from(shape));
-        self.parameters.insert(name.to_owned(), id);
-        id
-    }
+/// The tensor of this name.
+fn named(tensors: &HashMap<String, TensorId>, name: &str) -> Result<TensorId> {
+    tensors.get(name).copied().ok_or_else(|| {
+        crate::Error::bad_argument(format!("no tensor '{name}'"), "every input and weight of the network", "add it")
+    })
 }
 
 #[cfg(test)]

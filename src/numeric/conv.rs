@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::winograd;
+
 /// Output rows of a task.
 const BAND_ROWS: usize = 8;
 /// Vectors of output channels that the micro-kernel keeps per pixel.
@@ -57,6 +59,11 @@ impl Geometry {
         if self.doubled { 2 } else { 1 }
     }
 
+    /// Whether Winograd's form is taken instead of the direct one.
+    fn fast(self) -> bool {
+        !self.doubled && winograd::suits(self.x, self.kernel)
+    }
+
     /// Rows above and columns left of an output that its kernel reaches, for same padding.
     fn before(self) -> [usize; 2] {
         [(self.kernel[0] - 1) / 2, (self.kernel[1] - 1) / 2]
@@ -92,6 +99,9 @@ fn phase_taps(phase: usize, taps: usize, before: usize, step: usize) -> (Vec<usi
 /// Floats of temporary memory for [`convolve`]: the packed weights.
 #[must_use]
 pub fn scratch(geometry: Geometry) -> usize {
+    if geometry.fast() {
+        return winograd::scratch(geometry.kernel);
+    }
     let [_, _, ci, co] = geometry.kernel;
     geometry.phases(geometry.before()).iter().map(|p| p.kh * p.kw * ci * co.next_multiple_of(MAX_BLOCK)).sum()
 }
@@ -154,6 +164,24 @@ fn turned(dy_shape: [usize; 4], [kh, kw, ci, co]: [usize; 4]) -> Geometry {
 
 /// [`convolve`] with a free number of rows above and columns left of an output that the kernel reaches.
 fn convolve_padded(
+    geometry: Geometry,
+    before: [usize; 2],
+    x: &[f32],
+    kernel: &[f32],
+    (bias, negative_slope): (Option<&[f32]>, f32),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
+    if geometry.fast() {
+        let function = (bias, negative_slope);
+        winograd::convolve(geometry.x, geometry.kernel, before, (x, kernel), function, out, scratch);
+    } else {
+        direct(geometry, before, x, kernel, (bias, negative_slope), out, scratch);
+    }
+}
+
+/// The direct form, for any shape.
+fn direct(
     geometry: Geometry,
     before: [usize; 2],
     x: &[f32],

@@ -14,12 +14,14 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::winograd_weight_gradient as winograd;
+
 /// Input channels of a task, one cache line.
 const CHANNELS: usize = 16;
-/// Vectors of output channels that the micro-kernel keeps per input channel.
+/// Most vectors of output channels that the micro-kernel keeps per input channel.
 const VECTORS: usize = 2;
 /// Most output channels in a block: two vectors of 16 floats.
-const MAX_BLOCK: usize = 32;
+pub(super) const MAX_BLOCK: usize = 32;
 /// Pixels that the micro-kernel sums in registers: the inputs of all taps and a block of dy stay in the first-level cache.
 const PIXELS: usize = 64;
 /// Most groups of rows, and most floats for all their sums (more groups than one need them).
@@ -59,6 +61,9 @@ impl Pieces {
 /// Floats of temporary memory for [`weight_gradient`]: the sums of all groups of rows.
 #[must_use]
 pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
+    if winograd::suits(x_shape, kernel) {
+        return winograd::scratch(x_shape, kernel);
+    }
     let pieces = Pieces::new(x_shape, kernel);
     pieces.groups * pieces.blocks * pieces.task(MAX_BLOCK)
 }
@@ -75,9 +80,16 @@ pub fn weight_gradient(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    if winograd::suits(x_shape, kernel) {
+        winograd::weight_gradient(x_shape, kernel, (x, dy), out, scratch);
+        return;
+    }
+    direct(x_shape, kernel, x, dy, out, scratch);
+}
+fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &mut [f32], scratch: &mut [f32]) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
-    let block = VECTORS * arch.dispatch(Lanes);
+    let block = arch.dispatch(Block(kernel[3]));
     let task = pieces.task(block);
     let sums = &mut scratch[..pieces.groups * pieces.blocks * task];
     sums.par_chunks_mut(task).enumerate().for_each(|(i, sums)| {
@@ -125,15 +137,15 @@ fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
     BUFFER.set(buffer);
 }
 
-/// Floats in a vector of this machine.
-struct Lanes;
+/// Output channels that the micro-kernel takes at a time on this machine, of so many in all.
+pub(super) struct Block(pub(super) usize);
 
-impl WithSimd for Lanes {
+impl WithSimd for Block {
     type Output = usize;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        S::F32_LANES
+        S::F32_LANES * VECTORS.min(self.0.div_ceil(S::F32_LANES))
     }
 }
 
@@ -155,8 +167,19 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if self.pieces.kernel[3] <= S::F32_LANES {
+            self.run::<S, 1>(simd);
+        } else {
+            self.run::<S, VECTORS>(simd);
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) {
         let Pieces { x: [_, h, w, ci], kernel: [kh, kw, _, co], .. } = self.pieces;
-        let block = VECTORS * S::F32_LANES;
+        let block = V * S::F32_LANES;
         let co_blocks = co.div_ceil(block);
         let line = (w + kw - 1) * CHANNELS;
         self.sums.fill(0.0);
@@ -187,7 +210,7 @@ impl WithSimd for Task<'_> {
                     for (tap, sums) in sums.chunks_exact_mut(CHANNELS * block).enumerate() {
                         let (a, b) = (tap / kw, tap % kw);
                         let x = &lines[a * line + (chunk * PIXELS + b) * CHANNELS..][..dy.len() / block * CHANNELS];
-                        add_outer_products(simd, x, dy, sums);
+                        add_outer_products::<S, V>(simd, x, dy, sums);
                     }
                 }
             }
@@ -198,39 +221,46 @@ impl WithSimd for Task<'_> {
 /// `sums[c, o] += sum over pixels of x[pixel, c] dy[pixel, o]`, for [`CHANNELS`] input channels and one block of output
 /// channels.
 #[inline(always)]
-fn add_outer_products<S: Simd>(simd: S, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+pub(super) fn add_outer_products<S: Simd, const V: usize>(simd: S, x: &[f32], dy: &[f32], sums: &mut [f32]) {
     let (dy, _) = S::as_simd_f32s(dy);
     let (sums, _) = S::as_mut_simd_f32s(sums);
-    // 8 x 2 accumulators hide the latency of the multiply-adds; 4 x 2 leave room in 16 registers.
-    if S::F32_LANES == 16 {
-        let (first, second) = sums.split_at_mut(8 * VECTORS);
-        add_rows::<S, 8, 0>(simd, x, dy, first);
-        add_rows::<S, 8, 8>(simd, x, dy, second);
+    // 16 accumulators hide the latency of the multiply-adds; 8 leave room in 16 registers.
+    if S::F32_LANES == 16 && V == 1 {
+        add_rows::<S, V, 16, 0>(simd, x, dy, sums);
+    } else if S::F32_LANES == 16 {
+        let (first, second) = sums.split_at_mut(8 * V);
+        add_rows::<S, V, 8, 0>(simd, x, dy, first);
+        add_rows::<S, V, 8, 8>(simd, x, dy, second);
     } else {
-        let (first, second) = sums.split_at_mut(8 * VECTORS);
-        let ((a, b), (c, d)) = (first.split_at_mut(4 * VECTORS), second.split_at_mut(4 * VECTORS));
-        add_rows::<S, 4, 0>(simd, x, dy, a);
-        add_rows::<S, 4, 4>(simd, x, dy, b);
-        add_rows::<S, 4, 8>(simd, x, dy, c);
-        add_rows::<S, 4, 12>(simd, x, dy, d);
+        let (first, second) = sums.split_at_mut(8 * V);
+        let ((a, b), (c, d)) = (first.split_at_mut(4 * V), second.split_at_mut(4 * V));
+        add_rows::<S, V, 4, 0>(simd, x, dy, a);
+        add_rows::<S, V, 4, 4>(simd, x, dy, b);
+        add_rows::<S, V, 4, 8>(simd, x, dy, c);
+        add_rows::<S, V, 4, 12>(simd, x, dy, d);
     }
 }
 
 /// The same for `ROWS` input channels from `FIRST` on.
 #[inline(always)]
-fn add_rows<S: Simd, const ROWS: usize, const FIRST: usize>(simd: S, x: &[f32], dy: &[S::f32s], sums: &mut [S::f32s]) {
-    let mut partial = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (x, dy) in x.chunks_exact(CHANNELS).zip(dy.chunks_exact(VECTORS)) {
-        for (partial, &x) in partial.iter_mut().zip(&x[FIRST..FIRST + ROWS]) {
-            let x = simd.splat_f32s(x);
-            for (sum, &dy) in partial.iter_mut().zip(dy) {
-                *sum = simd.mul_add_e_f32s(x, dy, *sum);
+fn add_rows<S: Simd, const V: usize, const ROWS: usize, const FIRST: usize>(
+    simd: S,
+    x: &[f32],
+    dy: &[S::f32s],
+    sums: &mut [S::f32s],
+) {
+    let mut partial = [[simd.splat_f32s(0.0); V]; ROWS];
+    for (x, dy) in x.chunks_exact(CHANNELS).zip(dy.chunks_exact(V)) {
+        for r in 0..ROWS {
+            let x = simd.splat_f32s(x[FIRST + r]);
+            for v in 0..V {
+                partial[r][v] = simd.mul_add_e_f32s(x, dy[v], partial[r][v]);
             }
         }
     }
-    for (sums, partial) in sums.chunks_exact_mut(VECTORS).zip(partial) {
-        for (sum, partial) in sums.iter_mut().zip(partial) {
-            *sum = simd.add_f32s(*sum, partial);
+    for r in 0..ROWS {
+        for v in 0..V {
+            sums[r * V + v] = simd.add_f32s(sums[r * V + v], partial[r][v]);
         }
     }
 }

@@ -44,6 +44,20 @@ pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut
     });
 }
 
+/// The same with two rows to read: `f(row of a, row of b, row of out)`.
+pub fn rows2(a: &[f32], b: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) {
+    let arch = Arch::new();
+    let block = channels * (1 + BLOCK / channels);
+    out.par_chunks_mut(block).zip(a.par_chunks(block)).zip(b.par_chunks(block)).for_each(|((out, a), b)| {
+        arch.dispatch(|| {
+            let pairs = a.chunks_exact(channels).zip(b.chunks_exact(channels));
+            for (out, (a, b)) in out.chunks_exact_mut(channels).zip(pairs) {
+                f(a, b, out);
+            }
+        });
+    });
+}
+
 /// e to the x, to 2 units in the last place. Below -87 it is 0; above 88 it saturates near the largest float.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7 (remainder 5e-9 relative).

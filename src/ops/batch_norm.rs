@@ -1,11 +1,13 @@
 //! Batch normalisation in inference form.
 
 use std::any::Any;
+use std::sync::Arc;
 
+use super::BatchNormGradient;
 use super::case::{self, Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -67,6 +69,19 @@ impl Operator for BatchNorm {
             gamma[c] * (x - mean[c]) / (variance[c] + f64::from(self.epsilon)).sqrt() + beta[c]
         };
         vec![x.iter().enumerate().map(normal).collect()]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = output_gradients[0] else { return Ok(vec![None; inputs.len()]) };
+        let operator = BatchNormGradient { epsilon: self.epsilon };
+        let gradients = graph.apply_shared(Arc::new(operator), &[inputs, &[dy]].concat())?;
+        Ok(gradients.into_iter().map(Some).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

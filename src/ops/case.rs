@@ -25,6 +25,13 @@ pub enum Fill {
     Positive,
     /// Uniform in -30..30, for saturating functions.
     Wide,
+    /// Uniform in 99..101, for statistics.
+    Shifted,
+    /// Whole numbers in -2..2, for ties.
+    Coarse,
+    /// Along the innermost axis shares that sum to one, most of it in one place; one row in five is zero, as for pixels
+    /// without a label.
+    Target,
 }
 
 /// An operator applied to shapes: odd ones, ones, tile sizes and their neighbours, and the model's own.

@@ -1,13 +1,15 @@
 //! Concatenation of channels.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::concat_gradient::ConcatGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// Two tensors side by side along the innermost axis: (..., A) and (..., B) give (..., A + B).
@@ -71,6 +73,18 @@ impl Operator for Concat {
             out.extend_from_slice(&inputs[1][row * cb..(row + 1) * cb]);
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 2]) };
+        let operator = ConcatGradient { channels_a: graph.shape(inputs[0]).channels() };
+        Ok(graph.apply_shared(Arc::new(operator), &[dy])?.into_iter().map(Some).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

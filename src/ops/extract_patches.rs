@@ -5,9 +5,10 @@ use std::any::Any;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::extract_patches_gradient::ExtractPatchesGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, (H/P)(W/P), P P C): non-overlapping P x P patches in row-major order, each flattened as
@@ -85,6 +86,18 @@ impl Operator for ExtractPatches {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        let [_, height, width, _] = graph.shape(inputs[0]).padded4();
+        Ok(vec![Some(graph.apply(ExtractPatchesGradient { size: self.size, height, width }, &[dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,11 +1,13 @@
 //! Folds an inference batch norm into the convolution before it.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::case::{Case, Entry, Fill};
+use super::{Add, BatchNormGradient, Constant};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -91,6 +93,40 @@ impl Operator for FoldBatchNorm {
         let bias =
             (0..channels).map(|c| beta[c] + (inputs.get(5).map_or(0.0, |b| b[c]) - mean[c]) * scale[c]).collect();
         vec![kernel, bias]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        // The kernel is a batch of rows normalised with zero mean and shift; the bias is one row normalised in full.
+        let channels = graph.shape(inputs[1]).to_vec();
+        let zeros = graph.apply(Constant { shape: channels, value: 0.0 }, &[])?;
+        let normalisation = Arc::new(BatchNormGradient { epsilon: self.epsilon });
+        let [gamma, beta, mean, variance] = [inputs[1], inputs[2], inputs[3], inputs[4]];
+        let mut gradients = vec![None; inputs.len()];
+        if let Some(dkernel) = output_gradients[0] {
+            let of = [inputs[0], gamma, zeros, zeros, variance, dkernel];
+            let made = graph.apply_shared(normalisation.clone(), &of)?;
+            for (i, from) in [(0, 0), (1, 1), (4, 4)] {
+                gradients[i] = Some(made[from]);
+            }
+        }
+        if let Some(dbias) = output_gradients[1] {
+            let bias = inputs.get(5).copied().unwrap_or(zeros);
+            let made = graph.apply_shared(normalisation, &[bias, gamma, beta, mean, variance, dbias])?;
+            let places = [(5, 0), (1, 1), (2, 2), (3, 3), (4, 4)];
+            for (i, from) in places.into_iter().filter(|(i, _)| *i < inputs.len()) {
+                gradients[i] = Some(match gradients[i] {
+                    None => made[from],
+                    Some(before) => graph.apply(Add, &[before, made[from]])?,
+                });
+            }
+        }
+        Ok(gradients)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,9 +3,10 @@
 use std::any::Any;
 
 use super::case::{Case, Entry, Fill};
+use super::gelu_gradient::GeluGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -44,6 +45,17 @@ impl Operator for Gelu {
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         vec![inputs[0].iter().map(|&x| 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2))).collect()]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        Ok(vec![Some(graph.apply(GeluGradient, &[inputs[0], dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

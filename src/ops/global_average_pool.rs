@@ -5,9 +5,10 @@ use std::any::Any;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::global_average_pool_gradient::GlobalAveragePoolGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 1, 1, C): the mean of each channel over the map.
@@ -100,6 +101,18 @@ impl Operator for GlobalAveragePool {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        let [_, height, width, _] = graph.shape(inputs[0]).padded4();
+        Ok(vec![Some(graph.apply(GlobalAveragePoolGradient { height, width }, &[dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

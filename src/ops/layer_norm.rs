@@ -1,11 +1,13 @@
 //! Layer normalisation over the channels.
 
 use std::any::Any;
+use std::sync::Arc;
 
+use super::LayerNormGradient;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -74,6 +76,19 @@ impl Operator for LayerNorm {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = output_gradients[0] else { return Ok(vec![None; inputs.len()]) };
+        let operator = LayerNormGradient { epsilon: self.epsilon };
+        let gradients = graph.apply_shared(Arc::new(operator), &[inputs[0], inputs[1], dy])?;
+        Ok(gradients.into_iter().map(Some).collect())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,9 +5,10 @@ use std::any::Any;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::max_pool_gradient::MaxPoolGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// (N, 2H, 2W, C) to (N, H, W, C): the largest of each 2 x 2 block.
@@ -71,6 +72,17 @@ impl Operator for MaxPool {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        Ok(vec![Some(graph.apply(MaxPoolGradient, &[inputs[0], dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,7 +5,7 @@ use std::any::Any;
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// Copies a tensor to a shape with as many elements. The outermost extent must stay, so that batches can be sliced.
@@ -50,6 +50,18 @@ impl Operator for Reshape {
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         vec![inputs[0].to_vec()]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        let inner = graph.shape(inputs[0])[1..].to_vec();
+        Ok(vec![Some(graph.apply(Self { inner }, &[dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,9 +3,10 @@
 use std::any::Any;
 
 use super::case::{Case, Entry, Fill};
+use super::sigmoid_gradient::SigmoidGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -44,6 +45,17 @@ impl Operator for Sigmoid {
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         vec![inputs[0].iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect()]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        _inputs: &[TensorId],
+        outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        Ok(vec![Some(graph.apply(SigmoidGradient, &[outputs[0], dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

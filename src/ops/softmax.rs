@@ -3,9 +3,10 @@
 use std::any::Any;
 
 use super::case::{self, Case, Entry, Fill};
+use super::softmax_gradient::SoftmaxGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::numeric::vector;
 use crate::{kernel, params};
 
@@ -70,6 +71,17 @@ impl Operator for Softmax {
             out.extend(row.iter().map(|x| (x - max).exp() / sum));
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        _inputs: &[TensorId],
+        outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        Ok(vec![Some(graph.apply(SoftmaxGradient, &[outputs[0], dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

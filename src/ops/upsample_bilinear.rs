@@ -5,9 +5,10 @@ use std::any::Any;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
+use super::upsample_bilinear_gradient::UpsampleBilinearGradient;
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
 use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 2H, 2W, C), half-pixel centres, edges clamped: output i lies at (i + 0.5) / 2 - 0.5, so its two
@@ -87,6 +88,17 @@ impl Operator for UpsampleBilinear {
             }
         }
         vec![out]
+    }
+
+    fn gradient(
+        &self,
+        graph: &mut Graph,
+        _inputs: &[TensorId],
+        _outputs: &[TensorId],
+        output_gradients: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
+        Ok(vec![Some(graph.apply(UpsampleBilinearGradient, &[dy])?)])
     }
 
     fn as_any(&self) -> &dyn Any {

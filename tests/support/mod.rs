@@ -28,8 +28,22 @@ impl Random {
             Fill::Signed => (-1.0, 2.0),
             Fill::Positive => (0.1, 1.0),
             Fill::Wide => (-30.0, 60.0),
+            Fill::Shifted => (99.0, 2.0),
+            Fill::Coarse => return (0..count).map(|_| (5.0 * self.unit()).floor() - 2.0).collect(),
+            Fill::Target => return self.targets(count, 1),
         };
         (0..count).map(|_| low + width * self.unit()).collect()
+    }
+
+    /// Smoothed one-hot rows of `classes` values, one in five of them zero.
+    fn targets(&mut self, count: usize, classes: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count / classes {
+            let (class, labelled) = ((classes as f32 * self.unit()) as usize, self.unit() >= 0.2);
+            let (most, rest) = if labelled { (0.9 + 0.1 / classes as f32, 0.1 / classes as f32) } else { (0.0, 0.0) };
+            values.extend((0..classes).map(|c| if c == class { most } else { rest }));
+        }
+        values
     }
 }
 
@@ -43,7 +57,11 @@ pub(crate) fn shapes(case: &Case) -> Shapes {
 /// Seeded values for all inputs of a case.
 pub(crate) fn values(case: &Case, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);
-    case.inputs.iter().map(|(s, fill)| random.fill(s.elements(), *fill)).collect()
+    let mut draw = |s: &Shape, fill: Fill| match fill {
+        Fill::Target => random.targets(s.elements(), s.channels()),
+        _ => random.fill(s.elements(), fill),
+    };
+    case.inputs.iter().map(|(s, fill)| draw(s, *fill)).collect()
 }
 
 /// The f64 definition's outputs.

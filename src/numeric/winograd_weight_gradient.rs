@@ -1,0 +1,258 @@
+//! The gradient of a 3 x 3 convolution with respect to its kernel in Winograd's form: the 4 x 4 tiles of dy are the kernel
+//! that makes 3 x 3 outputs of the 6 x 6 tiles of x, F(3x3, 4x4).
+//!
+//! The 36 values per tile are multiplied and summed over tiles, and only the sums are transformed back, once. As in the direct form,
+//! a fixed number of groups of rows has sums of its own, added up in f64. A task takes one group and up to
+//! [`TASK_BLOCKS`] blocks of input channels.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::conv_weight_gradient::{Block, MAX_BLOCK, add_outer_products};
+use super::winograd_transform::{
+    self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, narrow,
+};
+
+/// Most blocks of input channels of a task: each task transforms all of dy.
+const TASK_BLOCKS: usize = 4;
+/// Most groups of rows, and most floats for all their sums (more groups than one need them).
+const GROUPS: usize = 16;
+const MOST_SUMS: usize = 8 << 20;
+/// Tiles of a strip: at least, and as many as keep its transforms within this many floats.
+const STRIP_TILES: usize = 24;
+const STRIP: usize = 192 << 10;
+
+/// Whether this is worth its transforms, by measurement.
+pub(super) fn suits([_, h, w, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4]) -> bool {
+    kh == 3 && kw == 3 && ci >= CHANNELS && co >= CHANNELS && h >= 2 * OUT && w >= 2 * OUT
+}
+
+/// The work, cut into pieces that depend on the shape alone.
+#[derive(Debug, Clone, Copy)]
+struct Pieces {
+    x: [usize; 4],
+    kernel: [usize; 4],
+    /// Tiles in a row; rows of tiles of an image, of all images, and of a group.
+    columns: usize,
+    image_rows: usize,
+    rows: usize,
+    group_rows: usize,
+    groups: usize,
+    /// Blocks of input channels, of a task and in all, the last task's not existing ones included; tasks of a group.
+    task_blocks: usize,
+    tasks: usize,
+}
+
+impl Pieces {
+    fn new(x: [usize; 4], kernel: [usize; 4]) -> Self {
+        let [n, h, w, ci] = x;
+        let blocks = ci.div_ceil(CHANNELS);
+        let task_blocks = blocks.min(TASK_BLOCKS);
+        let tasks = blocks.div_ceil(task_blocks);
+        let sums = POINTS * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
+        let (columns, image_rows) = (w.div_ceil(OUT), h.div_ceil(OUT));
+        let rows = n * image_rows;
+        let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS));
+        let groups = rows.div_ceil(group_rows);
+        Self { x, kernel, columns, image_rows, rows, group_rows, groups, task_blocks, tasks }
+    }
+
+    /// Sums of one task, for blocks of `block` output channels.
+    fn task(self, block: usize) -> usize {
+        POINTS * self.task_blocks * CHANNELS * self.kernel[3].next_multiple_of(block)
+    }
+}
+
+/// Floats of temporary memory: the sums of all groups of rows.
+pub(super) fn scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
+    let pieces = Pieces::new(x_shape, kernel);
+    pieces.groups * pieces.tasks * pieces.task(MAX_BLOCK)
+}
+
+/// The same as [`super::conv_weight_gradient::weight_gradient`], for kernels up to 3 x 3.
+pub(super) fn weight_gradient(
+    x_shape: [usize; 4],
+    kernel: [usize; 4],
+    (x, dy): (&[f32], &[f32]),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let pieces = Pieces::new(x_shape, kernel);
+    let arch = Arch::new();
+    let block = arch.dispatch(Block(kernel[3]));
+    let task = pieces.task(block);
+    let sums = &mut scratch[..pieces.groups * pieces.tasks * task];
+    sums.par_chunks_mut(task).enumerate().for_each(|(i, sums)| {
+        let first_row = i / pieces.tasks * pieces.group_rows;
+        let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
+        let first_channel = i % pieces.tasks * pieces.task_blocks * CHANNELS;
+        with_buffer(|buffer| arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel, pieces }));
+    });
+    // The first group's sums give way to the kernel's gradient: per pair of blocks, the taps where the points were.
+    let pair = POINTS * CHANNELS * block;
+    let (first, others) = sums.split_at_mut(pieces.tasks * task);
+    first.par_chunks_mut(pair).enumerate().for_each(|(i, sums)| {
+        arch.dispatch(Back { sums, others: others.get(i * pair..).unwrap_or(&[]), group: pieces.tasks * task });
+    });
+    let first = &*first;
+    let [_, kw, ci, co] = kernel;
+    let co_blocks = co.div_ceil(block);
+    out.par_chunks_mut(co).with_min_len(64).enumerate().for_each(|(i, out)| {
+        let (a, b, channel) = (i / ci / kw, i / ci % kw, i % ci);
+        for (o, out) in out.chunks_mut(block).enumerate() {
+            let pairs = &first[(channel / CHANNELS * co_blocks + o) * pair..][..pair];
+            let from = &pairs[((a * SIDE + b) * CHANNELS + channel % CHANNELS) * block..];
+            out.copy_from_slice(&from[..out.len()]);
+        }
+    });
+}
+
+/// Lends a buffer that each thread keeps from call to call.
+fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
+    thread_local! {
+        static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken out while in use: a task that rayon steals meanwhile on the same thread gets its own.
+    let mut buffer = BUFFER.take();
+    f(&mut buffer);
+    BUFFER.set(buffer);
+}
+
+/// The sums of one group of rows for some blocks of input channels.
+struct Task<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    /// (block of input channels, block of output channels, point, input channel, output channel).
+    sums: &'a mut [f32],
+    buffer: &'a mut Vec<f32>,
+    /// Rows of tiles of all images.
+    rows: Range<usize>,
+    first_channel: usize,
+    pieces: Pieces,
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.pieces.kernel[3] <= S::F32_LANES {
+            self.run::<S, 1>(simd);
+        } else {
+            self.run::<S, 2>(simd);
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) {
+        let Pieces { x: [_, h, w, ci], kernel: [kh, kw, _, co], columns, image_rows, task_blocks, .. } = self.pieces;
+        let block = V * S::F32_LANES;
+        let co_blocks = co.div_ceil(block);
+        let blocks = task_blocks.min((ci - self.first_channel).div_ceil(CHANNELS));
+        let padded = [blocks * CHANNELS, co_blocks * block];
+        let most = (self.rows.len() * columns).max(1);
+        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).max(STRIP_TILES).min(most);
+        // One line more than needed: a power of two would put all points of a tile into one set of the cache.
+        let x_places =
+            Places { point: padded[0] * tiles + CHANNELS, block: tiles * CHANNELS, tile: CHANNELS, channels: CHANNELS };
+        let dy_places =
+            Places { point: padded[1] * tiles + CHANNELS, block: tiles * block, tile: block, channels: block };
+        let line = Image::columns(padded[0].max(padded[1]));
+        self.buffer.resize(POINTS * (x_places.point + dy_places.point) + line, 0.0);
+        let (x_values, rest) = self.buffer.split_at_mut(POINTS * x_places.point);
+        let (dy_values, line) = rest.split_at_mut(POINTS * dy_places.point);
+        self.sums.fill(0.0);
+        let pair = POINTS * CHANNELS * block;
+        let mut i = self.rows.start * columns;
+        let end = self.rows.end * columns;
+        while i < end {
+            let mut used = 0;
+            while used < tiles && i < end {
+                let count = (tiles - used).min(columns - i % columns);
+                let (image, row) = (i / columns / image_rows, i / columns % image_rows);
+                let at = (row, i % columns, count);
+                let data = &self.x[image * h * w * ci..][..h * w * ci];
+                let x = Image { data, h, w, channels: ci, before: [(kh - 1) / 2, (kw - 1) / 2] };
+                let to = &mut x_values[used * CHANNELS..];
+                x.transform::<Input, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
+                let data = &self.dy[image * h * w * co..][..h * w * co];
+                let dy = Image { data, h, w, channels: co, before: [0, 0] };
+                let to = &mut dy_values[used * block..];
+                dy.transform::<Gradient, S>(simd, at, (0, co_blocks), line, (to, dy_places));
+                used += count;
+                i += count;
+            }
+            for p in 0..POINTS {
+                for b in 0..blocks {
+                    let x = &x_values[p * x_places.point + b * x_places.block..][..used * CHANNELS];
+                    for o in 0..co_blocks {
+                        let dy = &dy_values[p * dy_places.point + o * dy_places.block..][..used * block];
+                        let start = (b * co_blocks + o) * pair + p * CHANNELS * block;
+                        add_outer_products::<S, V>(simd, x, dy, &mut self.sums[start..start + CHANNELS * block]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the sums of all groups for one pair of blocks and transforms them back.
+struct Back<'a> {
+    /// Of the first group; replaced by the taps.
+    sums: &'a mut [f32],
+    /// Of the others, `group` floats apart.
+    others: &'a [f32],
+    group: usize,
+}
+
+impl WithSimd for Back<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let size = self.sums.len() / POINTS;
+        for e in (0..size).step_by(CHANNELS) {
+            let mut totals = [[0.0_f64; CHANNELS]; POINTS];
+            for p in 0..POINTS {
+                for k in 0..CHANNELS {
+                    totals[p][k] = f64::from(self.sums[p * size + e + k]);
+                }
+            }
+            let mut start = 0;
+            while start < self.others.len() {
+                for p in 0..POINTS {
+                    let sums = &self.others[start + p * size + e..][..CHANNELS];
+                    for k in 0..CHANNELS {
+                        totals[p][k] += f64::from(sums[k]);
+                    }
+                }
+                start += self.group;
+            }
+            for k in 0..CHANNELS {
+                let mut columns = [[0.0; 3]; SIDE];
+                for j in 0..SIDE {
+                    let mut column = [0.0; SIDE];
+                    for i in 0..SIDE {
+                        column[i] = totals[i * SIDE + j][k];
+                    }
+                    columns[j] = transform::kernel_gradient(column);
+                }
+                for a in 0..3 {
+                    let mut row = [0.0; SIDE];
+                    for j in 0..SIDE {
+                        row[j] = columns[j][a];
+                    }
+                    let row = transform::kernel_gradient(row);
+                    for b in 0..3 {
+                        self.sums[(a * SIDE + b) * size + e + k] = narrow(row[b]);
+                    }
+                }
+            }
+        }
+    }
+}
