@@ -8,7 +8,7 @@
 pub mod augmentation;
 pub mod batches;
 mod hdf5_write;
-mod noise;
+pub(crate) mod noise;
 pub mod sampling;
 pub mod synthetic;
 pub mod tile_file;
