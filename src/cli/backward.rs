@@ -12,7 +12,7 @@ use crate::executor::Arrays;
 use crate::graph::Source;
 use crate::model::arrays::{NamedArray, read_arrays, write_arrays};
 use crate::model::{Weights, parameters};
-use crate::train::graph::{RATE, TARGET, training_graph};
+use crate::train::graph::{Purpose, RATE, TARGET, training_graph};
 use crate::train::{AdamSettings, Objective, TrainingStep};
 
 /// Compute losses and gradients on one batch, and take optimiser steps.
@@ -107,7 +107,8 @@ fn read_batch(args: &BackwardArgs, weights: &Weights) -> Result<(Arrays, usize)>
         )
     };
     let arrays = read_arrays(&args.batch)?;
-    let graph = training_graph(weights.config(), 1, &Objective::default(), &AdamSettings::default(), false)?;
+    let graph =
+        training_graph(weights.config(), 1, &Objective::default(), &AdamSettings::default(), Purpose::Comparison)?;
     let mut batch = Arrays::new();
     let mut samples = None;
     for (_, tensor) in graph.sources(Source::Input).filter(|(_, t)| t.name != RATE) {

@@ -31,9 +31,19 @@ pub const MOMENTS: [&str; 2] = ["adam.moment1", "adam.moment2"];
 /// Momentum of the moving statistics.
 const MOMENTUM: f32 = 0.99;
 
+/// What a training graph is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To train. The moving variance of maps is unbiased, as Keras has it in float32, where one fused kernel normalises.
+    Training,
+    /// To compare with a reference in float64: the gradients are an output, and the moving variance is the biased one, which is what
+    /// Keras keeps where its fused kernel does not apply, as in float64. The two differ by a factor n / (n - 1) of n values.
+    Comparison,
+}
+
 /// Builds the graph of a training step for a batch of `batch` tiles.
 ///
-/// With `keep_gradients` the vector of gradients is an output.
+/// `purpose` says what is kept beside the losses.
 ///
 /// # Errors
 /// A configuration, objective or optimiser that cannot be.
@@ -42,7 +52,7 @@ pub fn training_graph(
     batch: usize,
     objective: &Objective,
     adam: &AdamSettings,
-    keep_gradients: bool,
+    purpose: Purpose,
 ) -> Result<Graph> {
     config.validate()?;
     objective.validate()?;
@@ -86,7 +96,7 @@ pub fn training_graph(
     for (target, value) in [whole, moments[0], moments[1]].into_iter().zip(stepped) {
         graph.assign(target, value)?;
     }
-    let averages = moving_statistics(&mut graph, of(false), &weights, &last.statistics)?;
+    let averages = moving_statistics(&mut graph, of(false), &weights, &last.statistics, purpose)?;
     graph.assign(held, averages)?;
 
     // What is reported is the first pass: the weights as they were.
@@ -95,7 +105,7 @@ pub fn training_graph(
     graph.set_scope(OUTPUT);
     let probabilities = graph.apply(Softmax, &[first.logits])?;
     graph.output(OUTPUT, probabilities);
-    if keep_gradients {
+    if purpose == Purpose::Comparison {
         graph.output(GRADIENTS, first.gradients);
     }
     Ok(graph)
@@ -144,12 +154,13 @@ impl Pass<'_> {
     }
 }
 
-/// The vector of moving statistics after the step, as Keras has it: the variance of maps without bias, that of vectors with.
+/// The vector of moving statistics after the step, as Keras has it; see [`Purpose`]. The variance of vectors is always biased.
 fn moving_statistics<'a>(
     graph: &mut Graph,
     specs: impl Iterator<Item = &'a ParameterSpec>,
     weights: &HashMap<String, TensorId>,
     statistics: &[Statistics],
+    purpose: Purpose,
 ) -> Result<TensorId> {
     graph.set_scope("statistics");
     let mut averages = Vec::new();
@@ -159,7 +170,7 @@ fn moving_statistics<'a>(
             Error::bad_argument(format!("no statistics for {name}"), "every normalisation's", "build the graph again")
         })?;
         let (new, factor) = match part {
-            "variance" if found.of_maps && found.count > 1 => {
+            "variance" if purpose == Purpose::Training && found.of_maps && found.count > 1 => {
                 (found.variance, narrow(found.count as f64 / (found.count as f64 - 1.0)))
             }
             "variance" => (found.variance, 1.0),

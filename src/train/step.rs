@@ -1,7 +1,7 @@
 //! One training step on a device, planned once and run as often as wanted.
 
 use super::graph::{
-    DEEP_SUPERVISION_LOSS, GRADIENTS, MOMENTS, OUTPUT_LOSS, PARAMETERS, RATE, STATISTICS, training_graph,
+    DEEP_SUPERVISION_LOSS, GRADIENTS, MOMENTS, OUTPUT_LOSS, PARAMETERS, Purpose, RATE, STATISTICS, training_graph,
 };
 use super::objective::{AdamSettings, Objective, narrow};
 use crate::cpu::CpuExecutor;
@@ -77,10 +77,10 @@ impl TrainingStep {
         adam: &AdamSettings,
         device: &str,
     ) -> Result<Self> {
-        Self::build(config, batch, objective, adam, device, false)
+        Self::build(config, batch, objective, adam, device, Purpose::Training)
     }
 
-    /// The same with the gradients kept, for [`TrainingStep::run_with_gradients`].
+    /// The same for [`Purpose::Comparison`], with the gradients kept for [`TrainingStep::run_with_gradients`].
     ///
     /// # Errors
     /// As [`TrainingStep::new`].
@@ -91,7 +91,7 @@ impl TrainingStep {
         adam: &AdamSettings,
         device: &str,
     ) -> Result<Self> {
-        Self::build(config, batch, objective, adam, device, true)
+        Self::build(config, batch, objective, adam, device, Purpose::Comparison)
     }
 
     fn build(
@@ -100,9 +100,9 @@ impl TrainingStep {
         objective: &Objective,
         adam: &AdamSettings,
         device: &str,
-        keep_gradients: bool,
+        purpose: Purpose,
     ) -> Result<Self> {
-        let graph = training_graph(config, batch, objective, adam, keep_gradients)?;
+        let graph = training_graph(config, batch, objective, adam, purpose)?;
         let executor = device::executor(device, &graph)?;
         Ok(Self {
             config: config.clone(),

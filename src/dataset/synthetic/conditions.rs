@@ -98,7 +98,8 @@ impl Conditions {
                 Style::Icefield | Style::IceCap => 1.25,
             };
         // Small windows see a part of a mountain.
-        let relief = draw(r, region.relief_m) * (extent / 9000.0).clamp(0.3, 1.1)
+        let relief = draw(r, region.relief_m)
+            * (extent / 9000.0).clamp(0.3, 1.1)
             * match style {
                 Style::IceCap => 0.75,
                 Style::Icefield => 0.9,

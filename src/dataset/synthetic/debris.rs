@@ -126,7 +126,9 @@ pub(super) fn cover(
             let melted = ((line - altitude[i]) / (line - lowest).max(60.0)).clamp(0.0, 1.0);
             let fallen = 1.0 - libm::exp(-0.7 * trace.supply[i]);
             let noise = 0.18 * fractal(seed, x / 13.0, y / 13.0, 3) + 0.1 * trace.flow_line[i];
-            fallen * (0.25 + 0.75 * melted.sqrt()) + conditions.debris_widening * melted * melted + noise * (0.3 + melted)
+            fallen * (0.25 + 0.75 * melted.sqrt())
+                + conditions.debris_widening * melted * melted
+                + noise * (0.3 + melted)
         })
         .collect();
     let threshold = quantile(ablation.iter().map(|&i| score[i]).collect(), 1.0 - conditions.debris_share).max(0.12);

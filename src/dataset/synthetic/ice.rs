@@ -62,7 +62,13 @@ pub(super) fn grow(cells: Cells, bed: &[f64], climate: Climate, margin: usize) -
     };
     let land: Vec<usize> = (0..cells.len()).filter(|c| inside(*c) && (!climate.has_sea || bed[*c] > 0.0)).collect();
     let shade = shading(cells, bed, climate);
-    let mut ice = Flow { cells, bed, thickness: vec![0.0; cells.len()], surface: bed.to_vec(), diffusivity: vec![0.0; cells.len()] };
+    let mut ice = Flow {
+        cells,
+        bed,
+        thickness: vec![0.0; cells.len()],
+        surface: bed.to_vec(),
+        diffusivity: vec![0.0; cells.len()],
+    };
     // Accumulation areas are some 0.6 of a glacier (WGMS).
     let mut line = super::cells::quantile(land.iter().map(|c| bed[*c]).collect(), 1.0 - 0.62 * climate.share);
     let relief = super::cells::quantile(land.iter().map(|c| bed[*c]).collect(), 0.95)

@@ -143,13 +143,28 @@ impl Land {
 
         let ice: Vec<f64> = thickness.iter().map(|h| (0.5 + (h - 0.5 * THINNEST) / 7.0).clamp(0.0, 1.0)).collect();
         let (water, water_kind) = lakes(coarse, &mut altitude, &ice, side, conditions, random);
-        let forefield = once.iter().zip(&altitude).map(|(h, z)| rise(-1.0, 4.0, *h) * rise(line + 60.0, line - 40.0, *z)).collect();
+        let forefield =
+            once.iter().zip(&altitude).map(|(h, z)| rise(-1.0, 4.0, *h) * rise(line + 60.0, line - 40.0, *z)).collect();
         let outwash = outwash(coarse, &fine, side, pixel);
-        let trace = debris::trace(cells, &coarse.surface, &coarse.glaciers.thickness, &coarse.bed, side, MARGIN, &ice, random.bits());
+        let trace = debris::trace(
+            cells,
+            &coarse.surface,
+            &coarse.glaciers.thickness,
+            &coarse.bed,
+            side,
+            MARGIN,
+            &ice,
+            random.bits(),
+        );
         let debris = debris::cover(&trace, &altitude, &ice, line, conditions, side, random.bits());
         hummocks(&mut altitude, &ice, &debris, &water, (side, pixel), random.bits());
-        let thinning: Vec<f64> =
-            coarse.glaciers.once.iter().zip(&coarse.glaciers.thickness).map(|(a, b)| (a - b).clamp(0.0, 60.0)).collect();
+        let thinning: Vec<f64> = coarse
+            .glaciers
+            .once
+            .iter()
+            .zip(&coarse.glaciers.thickness)
+            .map(|(a, b)| (a - b).clamp(0.0, 60.0))
+            .collect();
         let mut land = Self {
             side,
             pixel,
@@ -270,7 +285,9 @@ fn hummocks(altitude: &mut [f64], ice: &[f64], debris: &[f64], water: &[f64], (s
     altitude.par_iter_mut().enumerate().for_each(|(i, z)| {
         if ice[i] > 0.3 && water[i] < 0.5 {
             let (x, y) = ((i % side) as f64 * scale, (i / side) as f64 * scale);
-            *z += ice[i] * ((0.8 + 6.0 * debris[i]) * fractal(seed, x / 5.5, y / 5.5, 3) + 4.0 * fractal(seed ^ 1, x / 24.0, y / 24.0, 2));
+            *z += ice[i]
+                * ((0.8 + 6.0 * debris[i]) * fractal(seed, x / 5.5, y / 5.5, 3)
+                    + 4.0 * fractal(seed ^ 1, x / 24.0, y / 24.0, 2));
         }
     });
 }
@@ -316,9 +333,8 @@ fn lakes(
     }
     let around = |cell: usize| {
         let (row, col) = (cell / cells.side, cell % cells.side);
-        (row.saturating_sub(1)..=(row + 1).min(cells.side - 1)).flat_map(move |r| {
-            (col.saturating_sub(1)..=(col + 1).min(cells.side - 1)).map(move |c| r * cells.side + c)
-        })
+        (row.saturating_sub(1)..=(row + 1).min(cells.side - 1))
+            .flat_map(move |r| (col.saturating_sub(1)..=(col + 1).min(cells.side - 1)).map(move |c| r * cells.side + c))
     };
     // As with ice: depth where there is water, else minus the height above it.
     let mut near = kinds.clone();
@@ -371,7 +387,8 @@ fn outwash(coarse: &Coarse, fine: &impl Fn(&[f64]) -> Vec<f64>, side: usize, pix
     let mut river = vec![f64::NEG_INFINITY; cells.len()];
     for &cell in &coarse.drainage.upwards {
         let (cell, below) = (cell as usize, coarse.drainage.below[cell as usize] as usize);
-        river[cell] = if fed[cell] * km2 > 1.0 && thickness[cell] < THINNEST { coarse.surface[cell] } else { river[below] };
+        river[cell] =
+            if fed[cell] * km2 > 1.0 && thickness[cell] < THINNEST { coarse.surface[cell] } else { river[below] };
     }
     let above: Vec<f64> = (0..cells.len())
         .map(|c| {

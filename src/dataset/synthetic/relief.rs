@@ -165,7 +165,10 @@ fn troughs(cells: Cells, ground: &mut [f64], form: Form, random: &mut Random) {
         } else if km2 > 0.12 && km2 < 0.5 && before[cell] > high && before[cell] < top + 0.2 * form.relief {
             let chance = fractal(seed ^ 7, 7.0 * x, 7.0 * y, 1);
             let apart = |other: &usize| {
-                let (dr, dc) = ((cell / cells.side).abs_diff(other / cells.side), (cell % cells.side).abs_diff(other % cells.side));
+                let (dr, dc) = (
+                    (cell / cells.side).abs_diff(other / cells.side),
+                    (cell % cells.side).abs_diff(other % cells.side),
+                );
                 (dr * dr + dc * dc) as f64 * cells.size * cells.size > 550.0 * 550.0
             };
             if chance > 0.1 - 0.25 * form.glacial && last_cirques.iter().all(apart) {
