@@ -30,6 +30,10 @@ impl Random {
             Fill::Wide => (-30.0, 60.0),
             Fill::Shifted => (99.0, 2.0),
             Fill::Coarse => return (0..count).map(|_| (5.0 * self.unit()).floor() - 2.0).collect(),
+            Fill::Faulty => {
+                let number = |i: usize, x: f32| [f32::NAN, f32::INFINITY, x][i % 3];
+                return (0..count).map(|i| number(i, 2.0 * self.unit() - 1.0)).collect();
+            }
             Fill::Target => return self.targets(count, 1),
         };
         (0..count).map(|_| low + width * self.unit()).collect()
