@@ -43,7 +43,8 @@ impl Random {
     fn targets(&mut self, count: usize, classes: usize) -> Vec<f32> {
         let mut values = Vec::with_capacity(count);
         for _ in 0..count / classes {
-            let (class, labelled) = ((classes as f32 * self.unit()) as usize, self.unit() >= 0.2);
+            let (place, labelled) = (classes as f32 * self.unit(), self.unit() >= 0.2);
+            let class = (1..classes).filter(|&c| c as f32 <= place).count();
             let (most, rest) = if labelled { (0.9 + 0.1 / classes as f32, 0.1 / classes as f32) } else { (0.0, 0.0) };
             values.extend((0..classes).map(|c| if c == class { most } else { rest }));
         }
