@@ -317,11 +317,10 @@ fn a_loss_that_is_not_a_number_names_the_node() {
     let arrays =
         [("optical", 6, &fill(0.5, 6)[..]), ("dem", 2, &fill(3e38, 2)[..]), ("outlines", 2, &fill(1.0, 2)[..])];
     writer.add(&header, &arrays).and_then(|()| writer.finish()).expect("written");
-    let args = [
-        ["train", "--train", &place.0.at("huge.hdf5"), "--validation", &place.0.at("v.hdf5"), "-o", &place.0.at("run")],
-        ["--model-size", "tiny", "--batch", "1", "--device", "cpu", "--json"],
-    ];
-    let run = glavitu(&args.concat().iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+    let (train, validation, run) = (place.0.at("huge.hdf5"), place.0.at("v.hdf5"), place.0.at("run"));
+    let files = ["train", "--train", &train, "--validation", &validation, "-o", &run];
+    let options = ["--model-size", "tiny", "--batch", "1", "--device", "cpu", "--json"];
+    let run = glavitu(&files.into_iter().chain(options).map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(run.code, Some(1), "{}", run.err);
     assert!(run.err.contains("epoch 1, step 1 is not a number"), "{}", run.err);
     assert!(run.err.contains("is fusion.dem"), "{}", run.err);
