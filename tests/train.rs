@@ -329,7 +329,7 @@ fn a_loss_that_is_not_a_number_names_the_node() {
 #[test]
 fn learns_a_tile_by_heart() {
     let place = Place::new();
-    let options = "--augmentation none --label-smoothing 0 --lr 3e-3 --schedule constant --epochs 4 --steps-per-epoch 60 \
+    let options = "--augmentation none --label-smoothing 0 --lr 3e-3 --schedule cosine --epochs 6 --steps-per-epoch 100 \
                    --features optical --unlabelled ignore";
     write_tiles(&place.0.path("t.hdf5"), &["ALP"], 32, 0);
     write_tiles(&place.0.path("v.hdf5"), &["ALP"], 32, 0);
