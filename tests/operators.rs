@@ -49,24 +49,39 @@ fn assert_outputs(found: &[Vec<f32>], expected: &Expectation, tail: usize, devic
     }
 }
 
+/// What the CPU makes of a case on so many threads, with sentinels after every output.
+fn on_cpu(expected: &Expectation, threads: usize) -> Vec<Vec<f32>> {
+    let poisoned = |n: usize| [vec![f32::NAN; n], vec![SENTINEL; TAIL]].concat();
+    let mut outputs: Vec<Vec<f32>> = expected.shapes.outputs.iter().map(|s| poisoned(s.elements())).collect();
+    let mut scratch = vec![f32::NAN; expected.case.operator.cpu_scratch(&expected.shapes)];
+    let mut views: Vec<&mut [f32]> = outputs
+        .iter_mut()
+        .map(|o| {
+            let len = o.len() - TAIL;
+            &mut o[..len]
+        })
+        .collect();
+    let inputs: Vec<&[f32]> = expected.inputs.iter().map(Vec::as_slice).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a few threads");
+    pool.install(|| expected.case.operator.compute(&expected.shapes, &inputs, &mut views, &mut scratch));
+    outputs
+}
+
 #[test]
 fn the_cpu_agrees_with_the_definitions() {
     for expected in expectations() {
-        let poisoned = |n: usize| [vec![f32::NAN; n], vec![SENTINEL; TAIL]].concat();
-        let mut outputs: Vec<Vec<f32>> = expected.shapes.outputs.iter().map(|s| poisoned(s.elements())).collect();
-        let mut scratch = vec![f32::NAN; expected.case.operator.cpu_scratch(&expected.shapes)];
-        {
-            let mut views: Vec<&mut [f32]> = outputs
-                .iter_mut()
-                .map(|o| {
-                    let len = o.len() - TAIL;
-                    &mut o[..len]
-                })
-                .collect();
-            let inputs: Vec<&[f32]> = expected.inputs.iter().map(Vec::as_slice).collect();
-            expected.case.operator.compute(&expected.shapes, &inputs, &mut views, &mut scratch);
+        assert_outputs(&on_cpu(&expected, 2), &expected, TAIL, "the CPU");
+    }
+}
+
+#[test]
+fn the_cpu_gives_the_same_bits_on_any_number_of_threads() {
+    let bits = |outputs: Vec<Vec<f32>>| outputs.concat().into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+    for expected in expectations() {
+        let alone = bits(on_cpu(&expected, 1));
+        for threads in [2, 5] {
+            assert!(bits(on_cpu(&expected, threads)) == alone, "{} on {threads} threads", expected.label);
         }
-        assert_outputs(&outputs, &expected, TAIL, "the CPU");
     }
 }
 

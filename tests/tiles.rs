@@ -1,5 +1,7 @@
 //! Tile files: the published layout, windows, selections, batches and hostile input.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data are made up to fit")]
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

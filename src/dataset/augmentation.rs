@@ -262,3 +262,7 @@ fn add_noise(values: &mut [f32], deviation: f64, random: &mut Random) {
 fn narrow(value: f64) -> f32 {
     value as f32
 }
+
+#[cfg(test)]
+#[path = "augmentation_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@
 //! Values are float64 or float32 and already normalised. Arrays are contiguous or in chunks, compressed or not.
 //!
 //! The published files have up to 243 GB, so opening reads descriptions only, and a window costs about its own bytes (or those of
-//! the chunks it touches). The one cache holds [`CHUNK_CACHE`] bytes of unpacked chunks per file.
+//! the chunks it touches). The one cache holds up to 64 MiB of unpacked chunks per file.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -252,9 +252,10 @@ impl TileFile {
         let selection = SliceInfo { selections };
         let failed = |e: hdf5_reader::error::Error| self.unreadable(info, array, &e);
         let values: Vec<f32> = if stored.double {
-            stored.dataset.read_slice::<f64>(&selection).map_err(failed)?.iter().map(|&v| narrow(v)).collect()
+            let values = stored.dataset.read_slice::<f64>(&selection).map_err(failed)?;
+            values.into_raw_vec_and_offset().0.into_iter().map(narrow).collect()
         } else {
-            stored.dataset.read_slice::<f32>(&selection).map_err(failed)?.iter().copied().collect()
+            stored.dataset.read_slice::<f32>(&selection).map_err(failed)?.into_raw_vec_and_offset().0
         };
         if values.len() != window.height * window.width * array.channels() {
             return Err(self.unreadable(info, array, &format!("{} values in a window", values.len())));
@@ -411,3 +412,7 @@ impl Texts<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tile_file_tests.rs"]
+mod tests;

@@ -87,7 +87,9 @@ mod tests {
     use super::slices;
     use crate::error::Error;
     use crate::graph::{Caps, Operator, Shape, Shapes};
-    use crate::ops::{Add, Conv2d, MatMul, Multiply};
+    use crate::ops::{
+        Add, AttentionGradient, Conv2d, Conv2dInputGradient, Conv2dWeightGradient, MatMul, Multiply, SumTo,
+    };
 
     fn split(operator: &dyn Operator, inputs: Vec<Shape>, max_binding_bytes: u64) -> Result<Vec<usize>, Error> {
         let outputs = operator.shapes(&inputs)?;
@@ -128,5 +130,23 @@ mod tests {
     fn heavy_nodes_are_split_by_work() {
         let shapes = vec![Shape::from([4, 384, 384, 128]), Shape::from([3, 3, 128, 64])];
         assert_eq!(split(&Conv2d::default(), shapes, 1 << 40).ok(), Some(vec![1, 1, 1, 1]));
+    }
+
+    #[test]
+    fn gradients_of_samples_are_split_and_sums_over_samples_are_not() {
+        let (map, kernel) = (Shape::from([8, 16, 16, 16]), Shape::from([3, 3, 16, 16]));
+        let made = split(&Conv2dInputGradient, vec![map.clone(), kernel], 48 << 10);
+        assert_eq!(made.ok(), Some(vec![3, 3, 2]));
+        let (tokens, sums) = (Shape::from([8, 64, 16]), Shape::from([8, 2, 64]));
+        let inputs = [vec![tokens.clone(); 4], vec![sums, tokens]].concat();
+        assert_eq!(split(&AttentionGradient { heads: 2 }, inputs, 12 << 10).ok(), Some(vec![3, 3, 2]));
+        let sums: [(&dyn Operator, Vec<Shape>); 2] = [
+            (&Conv2dWeightGradient { kernel: [3, 3] }, vec![map.clone(), map.clone()]),
+            (&SumTo { shape: vec![16] }, vec![map]),
+        ];
+        for (operator, inputs) in sums {
+            assert_eq!(split(operator, inputs.clone(), 1 << 20).ok().map(|made| made.len()), Some(1));
+            assert!(matches!(split(operator, inputs, 48 << 10), Err(Error::DeviceLimit { .. })));
+        }
     }
 }

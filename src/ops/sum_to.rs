@@ -78,6 +78,8 @@ impl Axes {
             }
         }
         let [keep0, sum0, keep1, sum1, keep2] = extents;
+        // Without a second summed axis, what is kept lies together.
+        let (keep1, keep2) = if sum1 == 1 { (1, keep1 * keep2) } else { (keep1, keep2) };
         Self { keep0, sum0, keep1, sum1, keep2 }
     }
 
@@ -112,35 +114,45 @@ impl Axes {
         launch
     }
 
-    /// Adds the rows of `x`, which are (keep1, sum1, keep2), to `sums`.
-    fn add_rows(self, x: &[f32], sums: &mut [f64]) {
+    /// The sums over the rows of `x`, which are (keep1, sum1, keep2), in f64.
+    fn sums_of_rows(self, x: &[f32]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.keep1 * self.keep2];
+        let (row, block) = (self.keep1 * self.sum1 * self.keep2, self.sum1 * self.keep2);
         pulp::Arch::new().dispatch(|| {
-            for row in x.chunks_exact(self.keep1 * self.sum1 * self.keep2) {
-                for (sums, block) in sums.chunks_exact_mut(self.keep2).zip(row.chunks_exact(self.sum1 * self.keep2)) {
-                    for line in block.chunks_exact(self.keep2) {
-                        for (sum, &x) in sums.iter_mut().zip(line) {
-                            *sum += f64::from(x);
+            for (j, sums) in sums.chunks_exact_mut(self.keep2).enumerate() {
+                let blocks = x.chunks_exact(row).map(|row| &row[j * block..][..block]);
+                let mut wide = sums.chunks_exact_mut(LANES);
+                for (i, sums) in wide.by_ref().enumerate() {
+                    // Sums in an array of fixed size stay in registers.
+                    let mut lanes = [0.0_f64; LANES];
+                    for line in blocks.clone().flat_map(|block| block.chunks_exact(self.keep2)) {
+                        for (lane, &x) in lanes.iter_mut().zip(&line[i * LANES..][..LANES]) {
+                            *lane += f64::from(x);
                         }
+                    }
+                    sums.copy_from_slice(&lanes);
+                }
+                let rest = wide.into_remainder();
+                let after = self.keep2 - rest.len();
+                for line in blocks.flat_map(|block| block.chunks_exact(self.keep2)) {
+                    for (sum, &x) in rest.iter_mut().zip(&line[after..]) {
+                        *sum += f64::from(x);
                     }
                 }
             }
         });
+        sums
     }
 
     /// The sums of one index of keep0, in f64. The pieces depend on the extents alone, and are added in order: the same bits on
     /// any number of threads.
     fn sums(self, x: &[f32]) -> Vec<f64> {
         let row = self.keep1 * self.sum1 * self.keep2;
-        let rows = BLOCK.div_ceil(row).max(self.sum0.div_ceil(64));
-        let partial = |x: &[f32]| {
-            let mut sums = vec![0.0_f64; self.keep1 * self.keep2];
-            self.add_rows(x, &mut sums);
-            sums
-        };
+        let rows = BLOCK.div_ceil(row).max(self.sum0.div_ceil(256));
         if rows >= self.sum0 {
-            return partial(x);
+            return self.sums_of_rows(x);
         }
-        let pieces: Vec<Vec<f64>> = x.par_chunks(rows * row).map(partial).collect();
+        let pieces: Vec<Vec<f64>> = x.par_chunks(rows * row).map(|x| self.sums_of_rows(x)).collect();
         let mut sums = vec![0.0; self.keep1 * self.keep2];
         for piece in pieces {
             for (sum, x) in sums.iter_mut().zip(piece) {
@@ -155,8 +167,10 @@ impl Axes {
 const GROUPS: usize = 512;
 const MOST_PARTS: usize = 256;
 
-/// Elements a thread of the CPU sums at a time.
+/// Elements a thread of the CPU sums at a time: they stay in its second-level cache.
 const BLOCK: usize = 1 << 15;
+/// Sums that a thread keeps in registers.
+const LANES: usize = 32;
 
 impl Operator for SumTo {
     fn name(&self) -> &'static str {
@@ -267,4 +281,22 @@ fn cases() -> Vec<Case> {
 
 fn case(input: impl Into<Shape>, shape: &[usize]) -> Case {
     Case::new(SumTo { shape: shape.to_vec() }, [input.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expand, SumTo};
+    use crate::error::Error;
+    use crate::graph::{Operator, Shape};
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_refused() {
+        let refused = |operator: &dyn Operator, input: &[usize]| {
+            matches!(operator.shapes(&[Shape::from(input.to_vec())]), Err(Error::Shape { .. }))
+        };
+        for (large, small) in [(&[2, 5][..], &[3][..]), (&[5][..], &[1, 5][..]), (&[2, 1][..], &[2, 5][..])] {
+            assert!(refused(&SumTo { shape: small.to_vec() }, large), "{large:?} to {small:?}");
+            assert!(refused(&Expand { shape: large.to_vec() }, small), "{small:?} to {large:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage};
 /// Columns of a glyph.
 const WIDTH: u32 = 5;
 /// Rows of a glyph.
-pub(super) const HEIGHT: u32 = 7;
+pub(crate) const HEIGHT: u32 = 7;
 
 /// Rows from the top; bit 4 is the left column. Small letters are drawn as capitals, what is not here as a box.
 fn glyph(letter: char) -> [u8; 7] {
@@ -65,13 +65,13 @@ fn glyph(letter: char) -> [u8; 7] {
 }
 
 /// Pixels that `text` takes in a line, every glyph pixel being `scale` pixels wide.
-pub(super) fn length(text: &str, scale: u32) -> u32 {
+pub(crate) fn length(text: &str, scale: u32) -> u32 {
     let letters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     letters.saturating_mul((WIDTH + 1) * scale).saturating_sub(scale)
 }
 
 /// Draws `text` with its top left corner at (x, y); what lies outside the picture is left out.
-pub(super) fn draw(picture: &mut RgbImage, text: &str, x: u32, y: u32, scale: u32, colour: Rgb<u8>) {
+pub(crate) fn draw(picture: &mut RgbImage, text: &str, x: u32, y: u32, scale: u32, colour: Rgb<u8>) {
     let mut left = x;
     for letter in text.chars() {
         if left >= picture.width() {

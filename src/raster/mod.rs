@@ -7,7 +7,7 @@ mod gdal_metadata;
 mod geo_keys;
 pub mod geopackage;
 pub mod grid;
-mod lettering;
+pub(crate) mod lettering;
 pub mod polygons;
 pub mod quicklook;
 pub mod read;

@@ -85,7 +85,7 @@ impl Workplace {
         let folder = self.path(folder);
         fs::create_dir_all(&folder).expect("made");
         let mut staged = StagedFiles::new();
-        let scene = SyntheticScene::generate(side, 1).expect("a size in range");
+        let scene = SyntheticScene::generate(side, 1, "ALP").expect("a size in range");
         scene.stage(&folder, &mut staged).and_then(|()| staged.publish()).expect("written");
     }
 }
