@@ -1,13 +1,13 @@
 // One step of Adam (Kingma & Ba 2015) in Keras's form, with g' = g * factor:
 //   m_out = beta1 m + (1 - beta1) g',  v_out = beta2 v + (1 - beta2) g'^2,  p_out = p - rate * m_out / (sqrt(v_out) + epsilon).
-// Seven tensors and the two numbers in one buffer: the eight storage buffers that WebGPU's defaults allow.
+// Where the gradient's norm is not finite, p, m and v stay. Seven tensors and the numbers in one buffer: the eight storage buffers that WebGPU's defaults allow.
 //
 // Bindings:
 //   0 p: count elements
 //   1 g: count elements
 //   2 m: count elements
 //   3 v: count elements
-//   4 numbers: rate and factor, scratch of adam_numbers
+//   4 numbers: rate, factor, and whether the norm is finite, scratch of adam_numbers
 //   5 p_out: count elements
 //   6 m_out: count elements
 //   7 v_out: count elements
@@ -46,6 +46,12 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
+            if numbers[2] == 0.0 {
+                m_out[i] = m[i];
+                v_out[i] = v[i];
+                p_out[i] = p[i];
+                continue;
+            }
             let slope = f32(g[i]) * numbers[1];
             let first = params.beta1 * f32(m[i]) + params.rest1 * slope;
             let second = params.beta2 * f32(v[i]) + params.rest2 * slope * slope;

@@ -1,10 +1,10 @@
-// The two numbers that all elements of an Adam step share: the rate, and the factor min(1, clip / norm) that clips the
-// gradient to a global norm (one where clip is zero).
+// The three numbers that all elements of an Adam step share: the rate; the factor min(1, clip / norm) that clips the
+// gradient to a global norm (one where clip is zero); one if the norm is finite, else zero.
 //
 // Bindings:
 //   0 rate: one element
 //   1 norm2: one element, the squared norm of the gradient
-//   2 out: two elements, scratch
+//   2 out: three elements, scratch
 //   3 params
 // Dispatch: one group of one.
 
@@ -25,4 +25,5 @@ fn main() {
     }
     out[0] = f32(rate[0]);
     out[1] = factor;
+    out[2] = select(0.0, 1.0, finite(f32(norm2[0])));
 }

@@ -1,4 +1,4 @@
-// out = old * momentum + new * share.
+// out = old * momentum + new * share; old where the new value is not finite.
 //
 // Bindings:
 //   0 old: count elements
@@ -31,7 +31,11 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
-            out[i] = elem(f32(old[i]) * params.momentum + f32(new_value[i]) * params.share);
+            var value = f32(old[i]);
+            if finite(f32(new_value[i])) {
+                value = value * params.momentum + f32(new_value[i]) * params.share;
+            }
+            out[i] = elem(value);
         }
     }
 }

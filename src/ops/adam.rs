@@ -19,7 +19,8 @@ use crate::{kernel, params};
 /// p' = p - rate m' / (sqrt(v') + epsilon).
 ///
 /// Inputs: weights p, gradient g, moments m and v, all of one shape; rate `[1]`, which is
-/// `lr sqrt(1 - beta2^t) / (1 - beta1^t)` at step t; the squared norm of the gradient `[1]`. Outputs: p', m', v'.
+/// `lr sqrt(1 - beta2^t) / (1 - beta1^t)` at step t; the squared norm of the gradient `[1]`. Outputs: p', m', v', which
+/// are p, m, v where the squared norm is not finite: a step that went wrong changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Adam {
     /// What stays of the first moment.
@@ -34,7 +35,7 @@ pub struct Adam {
 
 pub(super) const ENTRY: Entry = Entry { name: "adam", kernels: &[&NUMBERS, &STEP], cases };
 
-static NUMBERS: Kernel = kernel!("adam_numbers");
+static NUMBERS: Kernel = kernel!("adam_numbers", "finite");
 static STEP: Kernel = kernel!("adam");
 
 /// Elements that a thread takes at a time.
@@ -87,7 +88,7 @@ impl Operator for Adam {
     }
 
     fn gpu_scratch(&self, _shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
-        vec![2]
+        vec![3]
     }
 
     fn batched(&self, _shapes: &Shapes) -> Vec<bool> {
@@ -97,6 +98,12 @@ impl Operator for Adam {
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let [p, g, m, v, rate, norm2] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i]);
         let [p_out, m_out, v_out] = outputs else { return };
+        if !norm2[0].is_finite() {
+            for (out, x) in [(p_out, p), (m_out, m), (v_out, v)] {
+                out.copy_from_slice(x);
+            }
+            return;
+        }
         let rate = rate[0];
         let factor = if self.clip > 0.0 { self.clip / norm2[0].sqrt().max(self.clip) } else { 1.0 };
         let [beta1, beta2, rest1, rest2] = [self.beta1, self.beta2, rest(self.beta1), rest(self.beta2)];
@@ -118,6 +125,9 @@ impl Operator for Adam {
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         let [p, g, m, v, rate, norm2] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i]);
         let [beta1, beta2, epsilon, clip] = [self.beta1, self.beta2, self.epsilon, self.clip].map(f64::from);
+        if !norm2[0].is_finite() {
+            return [p, m, v].map(<[f64]>::to_vec).to_vec();
+        }
         let factor = if clip > 0.0 { (clip / norm2[0].sqrt()).min(1.0) } else { 1.0 };
         let slope: Vec<f64> = g.iter().map(|g| g * factor).collect();
         let m: Vec<f64> = m.iter().zip(&slope).map(|(m, g)| beta1 * m + (1.0 - beta1) * g).collect();
@@ -132,7 +142,13 @@ impl Operator for Adam {
 }
 
 fn cases() -> Vec<Case> {
-    vec![case(1, 0.0), case(65, 0.25), case(4097, 10.0), case(10_024_516, 1.0).published_size()]
+    vec![
+        case(1, 0.0),
+        case(65, 0.25),
+        case(4097, 10.0),
+        case(300, 1.0).fill(1, Fill::Faulty).fill(5, Fill::Faulty),
+        case(10_024_516, 1.0).published_size(),
+    ]
 }
 
 fn case(count: usize, clip: f32) -> Case {

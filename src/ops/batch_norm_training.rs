@@ -169,8 +169,9 @@ fn cases() -> Vec<Case> {
         case([2, 1].into(), Activation::Identity),
         case([1, 4].into(), leaky),
         case([9, 65].into(), leaky),
-        case([2, 70, 90, 5].into(), Activation::Identity),
-        case([3, 70, 90, 33].into(), leaky),
+        case([2, 20, 30, 33].into(), leaky),
+        // Without activation: among so many values some lie too close to its kink for numerical derivatives.
+        case([3, 70, 90, 33].into(), Activation::Identity),
         // Far from zero: means are exact to f32 only, but deviations must not suffer more than that.
         case([2, 70, 90, 3].into(), leaky).fill(0, Fill::Shifted).tolerance(1e-10),
         case([8, 384, 384, 64].into(), leaky).published_size(),

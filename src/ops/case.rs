@@ -29,6 +29,8 @@ pub enum Fill {
     Shifted,
     /// Whole numbers in -2..2, for ties.
     Coarse,
+    /// NaN, an infinity and a number in -1..1 by turns, for what must survive them.
+    Faulty,
     /// Along the innermost axis shares that sum to one, most of it in one place; one row in five is zero, as for pixels
     /// without a label.
     Target,

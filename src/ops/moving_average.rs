@@ -2,14 +2,15 @@
 
 use std::any::Any;
 
-use super::case::{self, Case, Entry};
+use super::case::{self, Case, Entry, Fill};
 use crate::error::Result;
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::numeric::{reduce, vector};
 use crate::{kernel, params};
 
-/// (old, new) to `momentum * old + (1 - momentum) * factor * new`; all of one shape.
+/// (old, new) to `momentum * old + (1 - momentum) * factor * new`; all of one shape. Where the new value is not finite the
+/// old one stays: a step that went wrong changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct MovingAverage {
     /// What stays of the old value.
@@ -20,7 +21,7 @@ pub struct MovingAverage {
 
 pub(super) const ENTRY: Entry = Entry { name: "moving_average", kernels: &[&KERNEL], cases };
 
-static KERNEL: Kernel = kernel!("moving_average");
+static KERNEL: Kernel = kernel!("moving_average", "finite");
 
 params! { struct AverageParams { count: u32, momentum: f32, share: f32 } }
 
@@ -56,12 +57,16 @@ impl Operator for MovingAverage {
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let (momentum, share) = (self.momentum, self.share());
-        vector::map2(inputs[0], inputs[1], outputs[0], move |old, new| old * momentum + new * share);
+        vector::map2(inputs[0], inputs[1], outputs[0], move |old, new| {
+            if new.is_finite() { old * momentum + new * share } else { old }
+        });
     }
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         let (momentum, factor) = (f64::from(self.momentum), f64::from(self.factor));
-        let mean = |(old, new): (&f64, &f64)| old * momentum + new * factor * (1.0 - momentum);
+        let mean = |(&old, &new): (&f64, &f64)| {
+            if new.is_finite() { old * momentum + new * factor * (1.0 - momentum) } else { old }
+        };
         vec![inputs[0].iter().zip(inputs[1]).map(mean).collect()]
     }
 
@@ -74,6 +79,7 @@ fn cases() -> Vec<Case> {
     vec![
         Case::new(MovingAverage { momentum: 0.99, factor: 1.0 }, [[1], [1]]),
         Case::new(MovingAverage { momentum: 0.99, factor: 1.25 }, [[65], [65]]),
+        Case::new(MovingAverage { momentum: 0.5, factor: 1.0 }, [[1030], [1030]]).fill(1, Fill::Faulty),
         Case::new(MovingAverage { momentum: 0.99, factor: 1.0 }, [[512], [512]]).published_size(),
     ]
 }

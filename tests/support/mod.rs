@@ -30,6 +30,10 @@ impl Random {
             Fill::Wide => (-30.0, 60.0),
             Fill::Shifted => (99.0, 2.0),
             Fill::Coarse => return (0..count).map(|_| (5.0 * self.unit()).floor() - 2.0).collect(),
+            Fill::Faulty => {
+                let number = |i: usize, x: f32| [f32::NAN, f32::INFINITY, x][i % 3];
+                return (0..count).map(|i| number(i, 2.0 * self.unit() - 1.0)).collect();
+            }
             Fill::Target => return self.targets(count, 1),
         };
         (0..count).map(|_| low + width * self.unit()).collect()
@@ -39,7 +43,8 @@ impl Random {
     fn targets(&mut self, count: usize, classes: usize) -> Vec<f32> {
         let mut values = Vec::with_capacity(count);
         for _ in 0..count / classes {
-            let (class, labelled) = ((classes as f32 * self.unit()) as usize, self.unit() >= 0.2);
+            let (place, labelled) = (classes as f32 * self.unit(), self.unit() >= 0.2);
+            let class = (1..classes).filter(|&c| c as f32 <= place).count();
             let (most, rest) = if labelled { (0.9 + 0.1 / classes as f32, 0.1 / classes as f32) } else { (0.0, 0.0) };
             values.extend((0..classes).map(|c| if c == class { most } else { rest }));
         }
