@@ -147,19 +147,17 @@ fn a_killed_run_continues_as_if_nothing_had_happened() {
     let place = Place::new();
     let options = "--epochs 4 --steps-per-epoch 12 --checkpoint-every 5 --strategy region-encoding";
     place.trained("whole", options);
-    let args = place.args("killed", options);
-    let (mut first, mut kills) = (true, 0);
+    let mut begin = place.args("killed", options);
+    let resume = ["train", "--resume", "-o", &place.0.at("killed")].map(String::from);
+    let mut kills = 0;
     // Ever later moments of the run; those before its first checkpoint begin it anew.
     for milliseconds in (20..).step_by(37) {
-        let resume = ["train", "--resume", "-o", &place.0.at("killed")].map(String::from);
+        // Where it was killed before it had written its settings, they must be given again.
         let begun = place.0.path("killed/config.toml").exists();
-        let mut child = if begun {
-            place.spawn(&resume)
-        } else {
-            // Killed before it had written its settings.
-            place.spawn(&[&args[..], if first { &[] } else { &["--resume".to_owned()][..] }].concat())
-        };
-        first = false;
+        let mut child = place.spawn(if begun { &resume } else { &begin });
+        if kills == 0 {
+            begin.push("--resume".into());
+        }
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill().expect("SIGKILL");
         let output = child.wait_with_output().expect("ended");
