@@ -147,19 +147,17 @@ fn a_killed_run_continues_as_if_nothing_had_happened() {
     let place = Place::new();
     let options = "--epochs 4 --steps-per-epoch 12 --checkpoint-every 5 --strategy region-encoding";
     place.trained("whole", options);
-    let args = place.args("killed", options);
-    let (mut first, mut kills) = (true, 0);
+    let mut begin = place.args("killed", options);
+    let resume = ["train", "--resume", "-o", &place.0.at("killed")].map(String::from);
+    let mut kills = 0;
     // Ever later moments of the run; those before its first checkpoint begin it anew.
     for milliseconds in (20..).step_by(37) {
-        let resume = ["train", "--resume", "-o", &place.0.at("killed")].map(String::from);
+        // Where it was killed before it had written its settings, they must be given again.
         let begun = place.0.path("killed/config.toml").exists();
-        let mut child = if begun {
-            place.spawn(&resume)
-        } else {
-            // Killed before it had written its settings.
-            place.spawn(&[&args[..], if first { &[] } else { &["--resume".to_owned()][..] }].concat())
-        };
-        first = false;
+        let mut child = place.spawn(if begun { &resume } else { &begin });
+        if kills == 0 {
+            begin.push("--resume".into());
+        }
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill().expect("SIGKILL");
         let output = child.wait_with_output().expect("ended");
@@ -317,11 +315,10 @@ fn a_loss_that_is_not_a_number_names_the_node() {
     let arrays =
         [("optical", 6, &fill(0.5, 6)[..]), ("dem", 2, &fill(3e38, 2)[..]), ("outlines", 2, &fill(1.0, 2)[..])];
     writer.add(&header, &arrays).and_then(|()| writer.finish()).expect("written");
-    let args = [
-        ["train", "--train", &place.0.at("huge.hdf5"), "--validation", &place.0.at("v.hdf5"), "-o", &place.0.at("run")],
-        ["--model-size", "tiny", "--batch", "1", "--device", "cpu", "--json"],
-    ];
-    let run = glavitu(&args.concat().iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+    let (train, validation, run) = (place.0.at("huge.hdf5"), place.0.at("v.hdf5"), place.0.at("run"));
+    let files = ["train", "--train", &train, "--validation", &validation, "-o", &run];
+    let options = ["--model-size", "tiny", "--batch", "1", "--device", "cpu", "--json"];
+    let run = glavitu(&files.into_iter().chain(options).map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(run.code, Some(1), "{}", run.err);
     assert!(run.err.contains("epoch 1, step 1 is not a number"), "{}", run.err);
     assert!(run.err.contains("is fusion.dem"), "{}", run.err);
@@ -330,7 +327,7 @@ fn a_loss_that_is_not_a_number_names_the_node() {
 #[test]
 fn learns_a_tile_by_heart() {
     let place = Place::new();
-    let options = "--augmentation none --label-smoothing 0 --lr 3e-3 --schedule constant --epochs 4 --steps-per-epoch 60 \
+    let options = "--augmentation none --label-smoothing 0 --lr 3e-3 --schedule cosine --epochs 6 --steps-per-epoch 100 \
                    --features optical --unlabelled ignore";
     write_tiles(&place.0.path("t.hdf5"), &["ALP"], 32, 0);
     write_tiles(&place.0.path("v.hdf5"), &["ALP"], 32, 0);

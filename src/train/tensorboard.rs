@@ -5,7 +5,7 @@
 //! encoded here by hand.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,10 +26,16 @@ impl EventFile {
     pub fn create(folder: &Path, resumed: Option<u64>) -> Result<Self> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         // TensorBoard reads the files of a folder in the order of their names.
-        let (path, file) = (0..1000)
-            .map(|n| folder.join(format!("events.out.tfevents.{seconds:010}.glavitu.{n:03}")))
-            .find_map(|path| OpenOptions::new().write(true).create_new(true).open(&path).ok().map(|f| (path, f)))
-            .ok_or_else(|| Error::io("create an event file in", folder, std::io::ErrorKind::PermissionDenied.into()))?;
+        let mut number = 0;
+        let (path, file) = loop {
+            let path = folder.join(format!("events.out.tfevents.{seconds:010}.glavitu.{number:03}"));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => break (path, file),
+                // Another one of this second.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 999 => number += 1,
+                Err(error) => return Err(Error::io("create", path, error)),
+            }
+        };
         let mut events = Self { file, path };
         let mut version = Vec::new();
         put_bytes(&mut version, 3, b"brain.Event:2");
