@@ -86,6 +86,8 @@ pub fn weight_gradient(
     }
     direct(x_shape, kernel, x, dy, out, scratch);
 }
+
+/// The direct form, for any shape.
 fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &mut [f32], scratch: &mut [f32]) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
@@ -303,6 +305,11 @@ mod tests {
             ([2, 3, 4, 33], [1, 1, 33, 2]),
             ([1, 1, 130, 17], [3, 1, 17, 16]),
             ([3, 20, 6, 2], [2, 3, 2, 70]),
+            ([1, 8, 8, 1], [3, 3, 1, 1]),
+            ([2, 9, 13, 17], [3, 3, 17, 33]),
+            ([1, 23, 70, 6], [2, 2, 6, 16]),
+            ([3, 21, 8, 70], [2, 3, 70, 3]),
+            ([1, 130, 17, 3], [3, 2, 3, 65]),
         ] {
             let ([n, h, w, ci], co) = (shape, kernel[3]);
             let (x, dy) = (values(n * h * w * ci, 1), values(n * h * w * co, 2));
@@ -312,7 +319,7 @@ mod tests {
             let expected = definition(shape, kernel, &x, &dy);
             let error: f64 = out.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
             let power: f64 = expected.iter().map(|b| b * b).sum();
-            assert!(error <= 1e-13 * power, "{shape:?} {kernel:?}: {error:e} of {power:e}");
+            assert!(error <= 1e-12 * power, "{shape:?} {kernel:?}: {error:e} of {power:e}");
         }
     }
 }

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::conv_weight_gradient::{Block, MAX_BLOCK, add_outer_products};
 use super::winograd_transform::{
-    self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, narrow,
+    self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, TAPS, narrow,
 };
 
 /// Most blocks of input channels of a task: each task transforms all of dy.
@@ -21,13 +21,15 @@ const TASK_BLOCKS: usize = 4;
 /// Most groups of rows, and most floats for all their sums (more groups than one need them).
 const GROUPS: usize = 16;
 const MOST_SUMS: usize = 8 << 20;
+/// Fewest tiles of a group, if there are so many: sums that are hardly used are not worth their memory.
+const GROUP_TILES: usize = 128;
 /// Tiles of a strip: at least, and as many as keep its transforms within this many floats.
 const STRIP_TILES: usize = 24;
 const STRIP: usize = 192 << 10;
 
-/// Whether this is worth its transforms, by measurement.
-pub(super) fn suits([_, h, w, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4]) -> bool {
-    kh == 3 && kw == 3 && ci >= CHANNELS && co >= CHANNELS && h >= 2 * OUT && w >= 2 * OUT
+/// Whether this is worth its transforms, by measurement. The direct form fills up blocks of channels just the same.
+pub(super) fn suits([_, h, w, _]: [usize; 4], [kh, kw, _, _]: [usize; 4]) -> bool {
+    (2..=TAPS).contains(&kh) && (2..=TAPS).contains(&kw) && h >= 2 * OUT && w >= 2 * OUT
 }
 
 /// The work, cut into pieces that depend on the shape alone.
@@ -55,7 +57,7 @@ impl Pieces {
         let sums = POINTS * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
         let (columns, image_rows) = (w.div_ceil(OUT), h.div_ceil(OUT));
         let rows = n * image_rows;
-        let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS));
+        let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS)).max(GROUP_TILES.div_ceil(columns));
         let groups = rows.div_ceil(group_rows);
         Self { x, kernel, columns, image_rows, rows, group_rows, groups, task_blocks, tasks }
     }
@@ -234,7 +236,7 @@ impl WithSimd for Back<'_> {
                 start += self.group;
             }
             for k in 0..CHANNELS {
-                let mut columns = [[0.0; 3]; SIDE];
+                let mut columns = [[0.0; TAPS]; SIDE];
                 for j in 0..SIDE {
                     let mut column = [0.0; SIDE];
                     for i in 0..SIDE {
@@ -242,13 +244,13 @@ impl WithSimd for Back<'_> {
                     }
                     columns[j] = transform::kernel_gradient(column);
                 }
-                for a in 0..3 {
+                for a in 0..TAPS {
                     let mut row = [0.0; SIDE];
                     for j in 0..SIDE {
                         row[j] = columns[j][a];
                     }
                     let row = transform::kernel_gradient(row);
-                    for b in 0..3 {
+                    for b in 0..TAPS {
                         self.sums[(a * SIDE + b) * size + e + k] = narrow(row[b]);
                     }
                 }
