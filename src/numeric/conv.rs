@@ -1,23 +1,22 @@
-//! Direct 2-D convolution with same padding: register-tiled, no im2col.
+//! 2-D convolution with same padding, and its gradient with respect to the input.
+//!
+//! Where the kernel and the map are large enough it runs in Winograd's form (`winograd.rs`), else in the direct form of this file:
+//! register-tiled, no im2col.
 //!
 //! A band of output rows is one task. Its input is copied once, with the zero border in place, to (block of pixels, row,
 //! channel, column): one channel of the pixels that a block of outputs needs is one cache line, and the micro-kernel reads
 //! line after line. It keeps `PIXELS` x `2 vectors` of output channels in registers: each step loads two vectors of weights
 //! and multiplies them by `PIXELS` broadcast inputs.
 
-use std::cell::RefCell;
-
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::channel_block::{MAX_BLOCK, block};
+use super::thread_buffer::{at_least, with_thread_buffer};
 use super::winograd;
 
 /// Output rows of a task.
 const BAND_ROWS: usize = 8;
-/// Most vectors of output channels that the micro-kernel keeps per pixel.
-const VECTORS: usize = 2;
-/// Most output channels in a block: two vectors of 16 floats.
-const MAX_BLOCK: usize = 32;
 /// Floats in a cache line.
 const LINE: usize = 16;
 /// Weights of at most this many floats stay in the second-level cache, so that a strip of pixels can go through all of
@@ -192,8 +191,7 @@ fn direct(
 ) {
     let ([_, h, w, ci], [_, _, _, co]) = (geometry.x, geometry.kernel);
     let arch = Arch::new();
-    let lanes = arch.dispatch(Lanes);
-    let block = lanes * VECTORS.min(co.div_ceil(lanes));
+    let block = block(arch, co);
     let phases = geometry.phases(before);
     let mut packed = Vec::new();
     let mut rest = scratch;
@@ -222,7 +220,7 @@ fn direct(
     // Bands do not cross images, so chunk within each image.
     out.par_chunks_mut(step * h * step * w * co).zip(x.par_chunks(h * w * ci)).for_each(|(out, x)| {
         out.par_chunks_mut(BAND_ROWS * step * step * w * co).enumerate().for_each(|(band, out)| {
-            with_band_buffer(|buffer| {
+            with_thread_buffer(|buffer| {
                 arch.dispatch(Band { x, out, buffer, first_row: band * BAND_ROWS, shared: &shared });
             });
         });
@@ -247,29 +245,6 @@ fn pack_weights(kernel: &[f32], [_, kw, ci, co]: [usize; 4], phase: &Phase, bloc
             }
         }
     });
-}
-
-/// Lends a buffer that each thread keeps from call to call.
-fn with_band_buffer(f: impl FnOnce(&mut Vec<f32>)) {
-    thread_local! {
-        static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out while in use: a task that rayon steals meanwhile on the same thread gets its own.
-    let mut buffer = BUFFER.take();
-    f(&mut buffer);
-    BUFFER.set(buffer);
-}
-
-/// Floats in a vector of this machine.
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        S::F32_LANES
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -331,9 +306,9 @@ impl Band<'_> {
         let strips = e.w.div_ceil(PIXELS);
         let weights: usize = packed.iter().map(|weights| weights.len()).sum();
         let group = if weights <= CACHED_WEIGHTS { 1 } else { strips };
-        self.buffer.resize(group * strip, 0.0);
+        let buffer = at_least(self.buffer, group * strip);
         for first in (0..strips).step_by(group) {
-            let buffer = &mut self.buffer[..group.min(strips - first) * strip];
+            let buffer = &mut buffer[..group.min(strips - first) * strip];
             for (i, strip) in buffer.chunks_exact_mut(strip).enumerate() {
                 fill_strip(self.x, (self.first_row, (first + i) * PIXELS), line, e, strip);
             }
@@ -511,6 +486,22 @@ mod tests {
             let error: f64 = dx.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
             let power: f64 = expected.iter().map(|b| b * b).sum();
             assert!(error <= 1e-12 * power, "{dy_shape:?} {kernel:?}: {error:e} of {power:e}");
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        for kernel in [[3, 3, 20, 35], [1, 3, 20, 35]] {
+            let dy_shape = [2, 37, 41, 35];
+            let (dy, weights) = (values(dy_shape.iter().product(), 1), values(kernel.iter().product(), 2));
+            let on = |threads: usize| {
+                let mut dx = vec![f32::NAN; 2 * 37 * 41 * 20];
+                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel)];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                pool.install(|| input_gradient(dy_shape, kernel, &dy, &weights, &mut dx, &mut scratch));
+                dx
+            };
+            assert_eq!(on(1), on(3), "{kernel:?}");
         }
     }
 }

@@ -5,13 +5,14 @@
 //! a fixed number of groups of rows has sums of its own, added up in f64. A task takes one group and up to
 //! [`TASK_BLOCKS`] blocks of input channels.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::conv_weight_gradient::{Block, MAX_BLOCK, add_outer_products};
+use super::channel_block::{MAX_BLOCK, block};
+use super::conv_weight_gradient::add_outer_products;
+use super::thread_buffer::{at_least, with_thread_buffer};
 use super::winograd_transform::{
     self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, TAPS, narrow,
 };
@@ -23,8 +24,9 @@ const GROUPS: usize = 16;
 const MOST_SUMS: usize = 8 << 20;
 /// Fewest tiles of a group, if there are so many: sums that are hardly used are not worth their memory.
 const GROUP_TILES: usize = 128;
-/// Tiles of a strip: at least, and as many as keep its transforms within this many floats.
-const STRIP_TILES: usize = 24;
+/// Tiles of a strip: as many as keep its transforms within this many floats, between these. Short sums round less than long ones.
+const LEAST_TILES: usize = 24;
+const MOST_TILES: usize = 32;
 const STRIP: usize = 192 << 10;
 
 /// Whether this is worth its transforms, by measurement. The direct form fills up blocks of channels just the same.
@@ -84,14 +86,14 @@ pub(super) fn weight_gradient(
 ) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
-    let block = arch.dispatch(Block(kernel[3]));
+    let block = block(arch, kernel[3]);
     let task = pieces.task(block);
     let sums = &mut scratch[..pieces.groups * pieces.tasks * task];
     sums.par_chunks_mut(task).enumerate().for_each(|(i, sums)| {
         let first_row = i / pieces.tasks * pieces.group_rows;
         let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
         let first_channel = i % pieces.tasks * pieces.task_blocks * CHANNELS;
-        with_buffer(|buffer| arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel, pieces }));
+        with_thread_buffer(|buffer| arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel, pieces }));
     });
     // The first group's sums give way to the kernel's gradient: per pair of blocks, the taps where the points were.
     let pair = POINTS * CHANNELS * block;
@@ -110,17 +112,6 @@ pub(super) fn weight_gradient(
             out.copy_from_slice(&from[..out.len()]);
         }
     });
-}
-
-/// Lends a buffer that each thread keeps from call to call.
-fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
-    thread_local! {
-        static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out while in use: a task that rayon steals meanwhile on the same thread gets its own.
-    let mut buffer = BUFFER.take();
-    f(&mut buffer);
-    BUFFER.set(buffer);
 }
 
 /// The sums of one group of rows for some blocks of input channels.
@@ -158,15 +149,16 @@ impl Task<'_> {
         let blocks = task_blocks.min((ci - self.first_channel).div_ceil(CHANNELS));
         let padded = [blocks * CHANNELS, co_blocks * block];
         let most = (self.rows.len() * columns).max(1);
-        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).max(STRIP_TILES).min(most);
+        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).clamp(LEAST_TILES, MOST_TILES).min(most);
         // One line more than needed: a power of two would put all points of a tile into one set of the cache.
         let x_places =
             Places { point: padded[0] * tiles + CHANNELS, block: tiles * CHANNELS, tile: CHANNELS, channels: CHANNELS };
         let dy_places =
             Places { point: padded[1] * tiles + CHANNELS, block: tiles * block, tile: block, channels: block };
         let line = Image::columns(padded[0].max(padded[1]));
-        self.buffer.resize(POINTS * (x_places.point + dy_places.point) + line, 0.0);
-        let (x_values, rest) = self.buffer.split_at_mut(POINTS * x_places.point);
+        let size = POINTS * (x_places.point + dy_places.point) + line;
+        let buffer = at_least(self.buffer, size);
+        let (x_values, rest) = buffer.split_at_mut(POINTS * x_places.point);
         let (dy_values, line) = rest.split_at_mut(POINTS * dy_places.point);
         self.sums.fill(0.0);
         let pair = POINTS * CHANNELS * block;
