@@ -6,6 +6,11 @@
 //! Barabasz, Anderson, Soodhalter & Gregg (2020), "Error analysis and improving the accuracy of Winograd convolution for
 //! deep neural networks"; these points were found by search among fractions that are exact in f32.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "transposing reads by index; iterators' closures are not always compiled for the machine's vectors"
+)]
+
 use pulp::Simd;
 
 /// Side of an output tile, and of the kernel.

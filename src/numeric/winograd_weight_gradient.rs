@@ -5,6 +5,11 @@
 //! a fixed number of groups of rows has sums of its own, added up in f64. A task takes one group and up to
 //! [`TASK_BLOCKS`] blocks of input channels.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "transposing reads by index; iterators' closures are not always compiled for the machine's vectors"
+)]
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
