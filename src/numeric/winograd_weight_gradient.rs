@@ -1,5 +1,5 @@
 //! The gradient of a 3 x 3 convolution with respect to its kernel in Winograd's form: the 4 x 4 tiles of dy are the kernel
-//! that makes 3 x 3 outputs of the 6 x 6 tiles of x, F(3x3, 4x4).
+//! that makes 3 x 3 outputs of the 6 x 6 tiles of x, F(3x3, 4x4); for 2 x 2 kernels, F(2x2, 5x5).
 //!
 //! The 36 values per tile are multiplied and summed over tiles, and only the sums are transformed back, once. As in the direct form,
 //! a fixed number of groups of rows has sums of its own, added up in f64. A task takes one group and up to
@@ -10,6 +10,7 @@
     reason = "transposing reads by index; iterators' closures are not always compiled for the machine's vectors"
 )]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -18,8 +19,9 @@ use rayon::prelude::*;
 use super::channel_block::{MAX_BLOCK, block};
 use super::conv_weight_gradient::add_outer_products;
 use super::thread_buffer::{at_least, with_thread_buffer};
+use super::winograd::small;
 use super::winograd_transform::{
-    self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, TAPS, narrow,
+    CHANNELS, Form, Gradient, Image, Input, MOST_TAPS, POINTS, Places, SIDE, Three, Two, narrow,
 };
 
 /// Most blocks of input channels of a task: each task transforms all of dy.
@@ -35,8 +37,15 @@ const MOST_TILES: usize = 32;
 const STRIP: usize = 192 << 10;
 
 /// Whether this is worth its transforms, by measurement. The direct form fills up blocks of channels just the same.
-pub(super) fn suits([_, h, w, _]: [usize; 4], [kh, kw, _, _]: [usize; 4]) -> bool {
-    (2..=TAPS).contains(&kh) && (2..=TAPS).contains(&kw) && h >= 2 * OUT && w >= 2 * OUT
+pub(super) fn suits([_, h, w, _]: [usize; 4], kernel: [usize; 4]) -> bool {
+    let [kh, kw, ..] = kernel;
+    let out = out(kernel);
+    (2..=MOST_TAPS).contains(&kh) && (2..=MOST_TAPS).contains(&kw) && h >= 2 * out && w >= 2 * out
+}
+
+/// Side of a tile of dy.
+fn out(kernel: [usize; 4]) -> usize {
+    if small(kernel) { Two::OUT } else { Three::OUT }
 }
 
 /// The work, cut into pieces that depend on the shape alone.
@@ -62,7 +71,7 @@ impl Pieces {
         let task_blocks = blocks.min(TASK_BLOCKS);
         let tasks = blocks.div_ceil(task_blocks);
         let sums = POINTS * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
-        let (columns, image_rows) = (w.div_ceil(OUT), h.div_ceil(OUT));
+        let (columns, image_rows) = (w.div_ceil(out(kernel)), h.div_ceil(out(kernel)));
         let rows = n * image_rows;
         let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS)).max(GROUP_TILES.div_ceil(columns));
         let groups = rows.div_ceil(group_rows);
@@ -89,6 +98,17 @@ pub(super) fn weight_gradient(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    let run = if small(kernel) { weight_gradient_in::<Two> } else { weight_gradient_in::<Three> };
+    run(x_shape, kernel, (x, dy), out, scratch);
+}
+
+fn weight_gradient_in<F: Form>(
+    x_shape: [usize; 4],
+    kernel: [usize; 4],
+    (x, dy): (&[f32], &[f32]),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
     let block = block(arch, kernel[3]);
@@ -98,13 +118,20 @@ pub(super) fn weight_gradient(
         let first_row = i / pieces.tasks * pieces.group_rows;
         let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
         let first_channel = i % pieces.tasks * pieces.task_blocks * CHANNELS;
-        with_thread_buffer(|buffer| arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel, pieces }));
+        with_thread_buffer(|buffer| {
+            arch.dispatch(Task { form: PhantomData::<F>, x, dy, sums, buffer, rows, first_channel, pieces });
+        });
     });
     // The first group's sums give way to the kernel's gradient: per pair of blocks, the taps where the points were.
     let pair = POINTS * CHANNELS * block;
     let (first, others) = sums.split_at_mut(pieces.tasks * task);
     first.par_chunks_mut(pair).enumerate().for_each(|(i, sums)| {
-        arch.dispatch(Back { sums, others: others.get(i * pair..).unwrap_or(&[]), group: pieces.tasks * task });
+        arch.dispatch(Back {
+            form: PhantomData::<F>,
+            sums,
+            others: others.get(i * pair..).unwrap_or(&[]),
+            group: pieces.tasks * task,
+        });
     });
     let first = &*first;
     let [_, kw, ci, co] = kernel;
@@ -120,7 +147,8 @@ pub(super) fn weight_gradient(
 }
 
 /// The sums of one group of rows for some blocks of input channels.
-struct Task<'a> {
+struct Task<'a, F> {
+    form: PhantomData<F>,
     x: &'a [f32],
     dy: &'a [f32],
     /// (block of input channels, block of output channels, point, input channel, output channel).
@@ -132,7 +160,7 @@ struct Task<'a> {
     pieces: Pieces,
 }
 
-impl WithSimd for Task<'_> {
+impl<F: Form> WithSimd for Task<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -145,7 +173,7 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<F: Form> Task<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(self, simd: S) {
         let Pieces { x: [_, h, w, ci], kernel: [kh, kw, _, co], columns, image_rows, task_blocks, .. } = self.pieces;
@@ -178,11 +206,11 @@ impl Task<'_> {
                 let data = &self.x[image * h * w * ci..][..h * w * ci];
                 let x = Image { data, h, w, channels: ci, before: [(kh - 1) / 2, (kw - 1) / 2] };
                 let to = &mut x_values[used * CHANNELS..];
-                x.transform::<Input, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
+                x.transform::<Input<F>, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
                 let data = &self.dy[image * h * w * co..][..h * w * co];
                 let dy = Image { data, h, w, channels: co, before: [0, 0] };
                 let to = &mut dy_values[used * block..];
-                dy.transform::<Gradient, S>(simd, at, (0, co_blocks), line, (to, dy_places));
+                dy.transform::<Gradient<F>, S>(simd, at, (0, co_blocks), line, (to, dy_places));
                 used += count;
                 i += count;
             }
@@ -201,7 +229,8 @@ impl Task<'_> {
 }
 
 /// Adds the sums of all groups for one pair of blocks and transforms them back.
-struct Back<'a> {
+struct Back<'a, F> {
+    form: PhantomData<F>,
     /// Of the first group; replaced by the taps.
     sums: &'a mut [f32],
     /// Of the others, `group` floats apart.
@@ -209,7 +238,7 @@ struct Back<'a> {
     group: usize,
 }
 
-impl WithSimd for Back<'_> {
+impl<F: Form> WithSimd for Back<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -233,21 +262,21 @@ impl WithSimd for Back<'_> {
                 start += self.group;
             }
             for k in 0..CHANNELS {
-                let mut columns = [[0.0; TAPS]; SIDE];
+                let mut columns = [[0.0; MOST_TAPS]; SIDE];
                 for j in 0..SIDE {
                     let mut column = [0.0; SIDE];
                     for i in 0..SIDE {
                         column[i] = totals[i * SIDE + j][k];
                     }
-                    columns[j] = transform::kernel_gradient(column);
+                    columns[j] = F::kernel_gradient(column);
                 }
-                for a in 0..TAPS {
+                for a in 0..MOST_TAPS {
                     let mut row = [0.0; SIDE];
                     for j in 0..SIDE {
                         row[j] = columns[j][a];
                     }
-                    let row = transform::kernel_gradient(row);
-                    for b in 0..TAPS {
+                    let row = F::kernel_gradient(row);
+                    for b in 0..MOST_TAPS {
                         self.sums[(a * SIDE + b) * size + e + k] = narrow(row[b]);
                     }
                 }
