@@ -1,23 +1,24 @@
-//! Fast 3 x 3 convolution: Winograd's F(4x4, 3x3), 36 products per tile and pair of channels instead of 144.
+//! Fast 3 x 3 convolution: Winograd's F(4x4, 3x3), 36 products per tile and pair of channels instead of 144; and F(5x5, 2x2), 36
+//! instead of 100.
 //!
 //! A task makes a band of output rows, strip by strip of tiles: it transforms a strip of inputs to (point, channel block, tile,
 //! channel), multiplies by the transformed kernel one point and block of output channels at a time, and transforms the
-//! products back. Smaller kernels are taken as 3 x 3 with zeros.
+//! products back. 2 x 3 and 3 x 2 are taken as 3 x 3 with zeros.
 //!
 //! Sums over channels are cut into pieces of 16, which takes a third off the error: 4.9e-7 relative for 64 channels, against
 //! 4.3e-7 of a direct sum in one piece.
 
-use std::cell::RefCell;
+use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::winograd_transform::{self as transform, CHANNELS, Image, Input, OUT, POINTS, Places, SIDE, TAPS, narrow};
+use super::channel_block::{MAX_BLOCK, block};
+use super::thread_buffer::{at_least, with_thread_buffer};
+use super::winograd_transform::{
+    CHANNELS, Form, Image, Input, MOST_OUT, MOST_TAPS, POINTS, Places, SIDE, Three, Two, narrow,
+};
 
-/// Most vectors of output channels that the micro-kernel keeps per tile.
-const VECTORS: usize = 2;
-/// Most output channels in a block: two vectors of 16 floats.
-const MAX_BLOCK: usize = 32;
 /// Blocks of tiles in a strip: at least, and as many as keep a strip's inputs within this many floats.
 const STRIP_BLOCKS: usize = 2;
 const STRIP: usize = 96 << 10;
@@ -27,9 +28,18 @@ const KEPT: usize = 4;
 /// Tiles of a band, if the image has that many: each band reads all weights.
 const BAND_TILES: usize = 48;
 
-/// Whether this is worth its transforms, by measurement.
-pub(super) fn suits([_, h, w, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4]) -> bool {
-    kh == TAPS && kw == TAPS && ci >= CHANNELS && co >= CHANNELS && h >= 2 * OUT && w >= 2 * OUT
+/// Whether the form for 2 x 2 kernels serves, not that for 3 x 3.
+pub(super) fn small([kh, kw, ..]: [usize; 4]) -> bool {
+    kh <= Two::TAPS && kw <= Two::TAPS
+}
+
+/// Whether this is worth its transforms, by measurement: where it multiplies at most 5/8 as often as the direct form, channels
+/// that fill up a block included.
+pub(super) fn suits([_, h, w, ci]: [usize; 4], kernel: [usize; 4]) -> bool {
+    let [kh, kw, ..] = kernel;
+    let out = if small(kernel) { Two::OUT } else { Three::OUT };
+    let fits = (2..=MOST_TAPS).contains(&kh) && (2..=MOST_TAPS).contains(&kw) && h >= 2 * out && w >= 2 * out;
+    fits && 8 * POINTS * ci.next_multiple_of(CHANNELS) <= 5 * out * out * kh * kw * ci
 }
 
 /// Floats of temporary memory: the transformed kernel.
@@ -48,34 +58,56 @@ pub(super) fn convolve(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    let run = if small(kernel_shape) { convolve_in::<Two> } else { convolve_in::<Three> };
+    run(x_shape, kernel_shape, before, (x, kernel), (bias, negative_slope), out, scratch);
+}
+
+fn convolve_in<F: Form>(
+    x_shape: [usize; 4],
+    kernel_shape: [usize; 4],
+    before: [usize; 2],
+    (x, kernel): (&[f32], &[f32]),
+    (bias, negative_slope): (Option<&[f32]>, f32),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let ([n, h, w, ci], [_, _, _, co]) = (x_shape, kernel_shape);
     let arch = Arch::new();
-    let lanes = arch.dispatch(Lanes);
-    let block = lanes * VECTORS.min(co.div_ceil(lanes));
+    let block = block(arch, co);
     let ci_blocks = ci.div_ceil(CHANNELS);
     let weights = &mut scratch[..POINTS * ci_blocks * CHANNELS * co.next_multiple_of(block)];
     weights.par_chunks_mut(POINTS * ci_blocks * CHANNELS * block).enumerate().for_each(|(b, weights)| {
-        arch.dispatch(Kernel { kernel, shape: kernel_shape, first: b * block, block, out: weights });
+        arch.dispatch(Kernel {
+            form: PhantomData::<F>,
+            kernel,
+            shape: kernel_shape,
+            first: b * block,
+            block,
+            out: weights,
+        });
     });
     let mut padded_bias = vec![0.0; co.next_multiple_of(block)];
     if let Some(bias) = bias {
         padded_bias[..co].copy_from_slice(bias);
     }
-    let [rows, columns] = [h.div_ceil(OUT), w.div_ceil(OUT)];
+    let [rows, columns] = [h.div_ceil(F::OUT), w.div_ceil(F::OUT)];
     // Large enough to use the weights well, small enough to occupy all threads. A tile's result does not depend on it.
     let fair = (n * rows).div_ceil(2 * rayon::current_num_threads());
     let band = BAND_TILES.div_ceil(columns).min(fair).max(1);
     let shared = Shared { weights, bias: &padded_bias, negative_slope, h, w, ci, co, ci_blocks, before, columns };
     // Bands do not cross images, so chunk within each image.
     out.par_chunks_mut(h * w * co).zip(x.par_chunks(h * w * ci)).for_each(|(out, x)| {
-        out.par_chunks_mut(band * OUT * w * co).enumerate().for_each(|(i, out)| {
-            with_buffer(|buffer| arch.dispatch(Band { x, out, buffer, first_row: i * band, shared: &shared }));
+        out.par_chunks_mut(band * F::OUT * w * co).enumerate().for_each(|(i, out)| {
+            with_thread_buffer(|buffer| {
+                arch.dispatch(Band { form: PhantomData::<F>, x, out, buffer, first_row: i * band, shared: &shared });
+            });
         });
     });
 }
 
 /// The transformed kernels for `block` output channels from `first` on: to (point, Ci padded, block).
-struct Kernel<'a> {
+struct Kernel<'a, F> {
+    form: PhantomData<F>,
     kernel: &'a [f32],
     shape: [usize; 4],
     first: usize,
@@ -83,16 +115,16 @@ struct Kernel<'a> {
     out: &'a mut [f32],
 }
 
-impl WithSimd for Kernel<'_> {
+impl<F: Form> WithSimd for Kernel<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { kernel, shape: [kh, kw, ci, co], first, block, out } = self;
+        let Self { form: _, kernel, shape: [kh, kw, ci, co], first, block, out } = self;
         let point = out.len() / POINTS;
         let count = block.min(co - first);
         for c in 0..point / block {
-            let mut taps = [[[0.0_f32; MAX_BLOCK]; TAPS]; TAPS];
+            let mut taps = [[[0.0_f32; MAX_BLOCK]; MOST_TAPS]; MOST_TAPS];
             if c < ci {
                 for a in 0..kh {
                     for b in 0..kw {
@@ -103,16 +135,13 @@ impl WithSimd for Kernel<'_> {
             }
             let mut values = [[[0.0_f32; MAX_BLOCK]; SIDE]; SIDE];
             for o in 0..MAX_BLOCK {
-                let mut columns = [[0.0; SIDE]; TAPS];
-                for b in 0..TAPS {
-                    columns[b] = transform::kernel([
-                        f64::from(taps[0][b][o]),
-                        f64::from(taps[1][b][o]),
-                        f64::from(taps[2][b][o]),
-                    ]);
+                let mut columns = [[0.0; SIDE]; MOST_TAPS];
+                for b in 0..MOST_TAPS {
+                    columns[b] =
+                        F::kernel([f64::from(taps[0][b][o]), f64::from(taps[1][b][o]), f64::from(taps[2][b][o])]);
                 }
                 for i in 0..SIDE {
-                    let row = transform::kernel([columns[0][i], columns[1][i], columns[2][i]]);
+                    let row = F::kernel([columns[0][i], columns[1][i], columns[2][i]]);
                     for j in 0..SIDE {
                         values[i][j][o] = narrow(row[j]);
                     }
@@ -124,29 +153,6 @@ impl WithSimd for Kernel<'_> {
                 }
             }
         }
-    }
-}
-
-/// Lends a buffer that each thread keeps from call to call.
-fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
-    thread_local! {
-        static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out while in use: a task that rayon steals meanwhile on the same thread gets its own.
-    let mut buffer = BUFFER.take();
-    f(&mut buffer);
-    BUFFER.set(buffer);
-}
-
-/// Floats in a vector of this machine.
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        S::F32_LANES
     }
 }
 
@@ -166,7 +172,8 @@ struct Shared<'a> {
 }
 
 /// The convolution of one band of rows of one image.
-struct Band<'a> {
+struct Band<'a, F> {
+    form: PhantomData<F>,
     x: &'a [f32],
     out: &'a mut [f32],
     buffer: &'a mut Vec<f32>,
@@ -175,7 +182,7 @@ struct Band<'a> {
     shared: &'a Shared<'a>,
 }
 
-impl WithSimd for Band<'_> {
+impl<F: Form> WithSimd for Band<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -190,12 +197,12 @@ impl WithSimd for Band<'_> {
     }
 }
 
-impl Band<'_> {
+impl<F: Form> Band<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const TILES: usize, const V: usize>(self, simd: S) {
         let Shared { weights, h, w, ci, co, ci_blocks, before, columns, .. } = *self.shared;
         let block = V * S::F32_LANES;
-        let tiles = (self.out.len() / (w * co)).div_ceil(OUT) * columns;
+        let tiles = (self.out.len() / (w * co)).div_ceil(F::OUT) * columns;
         // One line more than needed: a power of two would put all points of a tile into one set of the cache.
         let depth = ci_blocks * CHANNELS;
         let point = depth * TILES + CHANNELS;
@@ -203,8 +210,9 @@ impl Band<'_> {
         let products = POINTS * TILES * block;
         let co_blocks = co.div_ceil(block);
         let kept = co_blocks.min(KEPT);
-        self.buffer.resize(blocks * (POINTS * point + kept * products) + Image::columns(depth), 0.0);
-        let (inputs, rest) = self.buffer.split_at_mut(blocks * POINTS * point);
+        let size = blocks * (POINTS * point + kept * products) + Image::columns(depth);
+        let buffer = at_least(self.buffer, size);
+        let (inputs, rest) = buffer.split_at_mut(blocks * POINTS * point);
         let (outputs, line) = rest.split_at_mut(blocks * kept * products);
         let image = Image { data: self.x, h, w, channels: ci, before };
         let places = Places { point, block: TILES * CHANNELS, tile: CHANNELS, channels: CHANNELS };
@@ -217,7 +225,7 @@ impl Band<'_> {
                 let count = (last - i).min(TILES - t).min(columns - i % columns);
                 let at = (self.first_row + i / columns, i % columns, count);
                 let to = &mut inputs[b * POINTS * point + t * CHANNELS..(b + 1) * POINTS * point];
-                image.transform::<Input, S>(simd, at, (0, ci_blocks), line, (to, places));
+                image.transform::<Input<F>, S>(simd, at, (0, ci_blocks), line, (to, places));
                 i += count;
             }
             let used = (last - first).div_ceil(TILES);
@@ -236,10 +244,10 @@ impl Band<'_> {
                 }
                 for i in first..last {
                     let (b, t) = ((i - first) / TILES, (i - first) % TILES);
-                    let corner = [i / columns * OUT, i % columns * OUT];
+                    let corner = [i / columns * F::OUT, i % columns * F::OUT];
                     for k in 0..now {
                         let from = (&outputs[(b * kept + k) * products + t * block..], TILES * block);
-                        store_tile::<S, V>(simd, from, self.shared, (first_block + k) * block, corner, self.out);
+                        store_tile::<F, S, V>(simd, from, self.shared, (first_block + k) * block, corner, self.out);
                     }
                 }
             }
@@ -278,7 +286,7 @@ fn multiply<S: Simd, const TILES: usize, const V: usize>(simd: S, inputs: &[f32]
 
 /// Transforms the products of one tile back and writes the pixels and channels that exist, from channel `first` on.
 #[inline(always)]
-fn store_tile<S: Simd, const V: usize>(
+fn store_tile<F: Form, S: Simd, const V: usize>(
     simd: S,
     (products, point): (&[f32], usize),
     shared: &Shared,
@@ -288,8 +296,8 @@ fn store_tile<S: Simd, const V: usize>(
 ) {
     let Shared { w, co, .. } = *shared;
     let (zero, slope) = (simd.splat_f32s(0.0), simd.splat_f32s(shared.negative_slope));
-    let rows = OUT.min(out.len() / (w * co) - row);
-    let cols = OUT.min(w - col);
+    let rows = F::OUT.min(out.len() / (w * co) - row);
+    let cols = F::OUT.min(w - col);
     for v in 0..V {
         let lane = v * S::F32_LANES;
         let channel = first + lane;
@@ -298,21 +306,21 @@ fn store_tile<S: Simd, const V: usize>(
         }
         let count = S::F32_LANES.min(co - channel);
         let bias = S::as_simd_f32s(&shared.bias[channel..channel + S::F32_LANES]).0[0];
-        let mut columns = [[zero; OUT]; SIDE];
+        let mut columns = [[zero; MOST_OUT]; SIDE];
         for j in 0..SIDE {
             let mut values = [zero; SIDE];
             for i in 0..SIDE {
                 let from = &products[(i * SIDE + j) * point + lane..][..S::F32_LANES];
                 values[i] = S::as_simd_f32s(from).0[0];
             }
-            columns[j] = transform::output(simd, values);
+            columns[j] = F::output(simd, values);
         }
         for i in 0..rows {
             let mut values = [zero; SIDE];
             for j in 0..SIDE {
                 values[j] = columns[j][i];
             }
-            let values = transform::output(simd, values);
+            let values = F::output(simd, values);
             for j in 0..cols {
                 let value = simd.add_f32s(values[j], bias);
                 // A comparison keeps NaN, where minimum and maximum would hide it.

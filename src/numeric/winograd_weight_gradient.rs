@@ -1,19 +1,27 @@
 //! The gradient of a 3 x 3 convolution with respect to its kernel in Winograd's form: the 4 x 4 tiles of dy are the kernel
-//! that makes 3 x 3 outputs of the 6 x 6 tiles of x, F(3x3, 4x4).
+//! that makes 3 x 3 outputs of the 6 x 6 tiles of x, F(3x3, 4x4); for 2 x 2 kernels, F(2x2, 5x5).
 //!
 //! The 36 values per tile are multiplied and summed over tiles, and only the sums are transformed back, once. As in the direct form,
 //! a fixed number of groups of rows has sums of its own, added up in f64. A task takes one group and up to
 //! [`TASK_BLOCKS`] blocks of input channels.
 
-use std::cell::RefCell;
+#![expect(
+    clippy::needless_range_loop,
+    reason = "transposing reads by index; iterators' closures are not always compiled for the machine's vectors"
+)]
+
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::conv_weight_gradient::{Block, MAX_BLOCK, add_outer_products};
+use super::channel_block::{MAX_BLOCK, block};
+use super::conv_weight_gradient::add_outer_products;
+use super::thread_buffer::{at_least, with_thread_buffer};
+use super::winograd::small;
 use super::winograd_transform::{
-    self as transform, CHANNELS, Gradient, Image, Input, OUT, POINTS, Places, SIDE, narrow,
+    CHANNELS, Form, Gradient, Image, Input, MOST_TAPS, POINTS, Places, SIDE, Three, Two, narrow,
 };
 
 /// Most blocks of input channels of a task: each task transforms all of dy.
@@ -21,13 +29,23 @@ const TASK_BLOCKS: usize = 4;
 /// Most groups of rows, and most floats for all their sums (more groups than one need them).
 const GROUPS: usize = 16;
 const MOST_SUMS: usize = 8 << 20;
-/// Tiles of a strip: at least, and as many as keep its transforms within this many floats.
-const STRIP_TILES: usize = 24;
+/// Fewest tiles of a group, if there are so many: sums that are hardly used are not worth their memory.
+const GROUP_TILES: usize = 128;
+/// Tiles of a strip: as many as keep its transforms within this many floats, between these. Short sums round less than long ones.
+const LEAST_TILES: usize = 24;
+const MOST_TILES: usize = 32;
 const STRIP: usize = 192 << 10;
 
-/// Whether this is worth its transforms, by measurement.
-pub(super) fn suits([_, h, w, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4]) -> bool {
-    kh == 3 && kw == 3 && ci >= CHANNELS && co >= CHANNELS && h >= 2 * OUT && w >= 2 * OUT
+/// Whether this is worth its transforms, by measurement. The direct form fills up blocks of channels just the same.
+pub(super) fn suits([_, h, w, _]: [usize; 4], kernel: [usize; 4]) -> bool {
+    let [kh, kw, ..] = kernel;
+    let out = out(kernel);
+    (2..=MOST_TAPS).contains(&kh) && (2..=MOST_TAPS).contains(&kw) && h >= 2 * out && w >= 2 * out
+}
+
+/// Side of a tile of dy.
+fn out(kernel: [usize; 4]) -> usize {
+    if small(kernel) { Two::OUT } else { Three::OUT }
 }
 
 /// The work, cut into pieces that depend on the shape alone.
@@ -53,9 +71,9 @@ impl Pieces {
         let task_blocks = blocks.min(TASK_BLOCKS);
         let tasks = blocks.div_ceil(task_blocks);
         let sums = POINTS * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
-        let (columns, image_rows) = (w.div_ceil(OUT), h.div_ceil(OUT));
+        let (columns, image_rows) = (w.div_ceil(out(kernel)), h.div_ceil(out(kernel)));
         let rows = n * image_rows;
-        let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS));
+        let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS)).max(GROUP_TILES.div_ceil(columns));
         let groups = rows.div_ceil(group_rows);
         Self { x, kernel, columns, image_rows, rows, group_rows, groups, task_blocks, tasks }
     }
@@ -80,22 +98,40 @@ pub(super) fn weight_gradient(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    let run = if small(kernel) { weight_gradient_in::<Two> } else { weight_gradient_in::<Three> };
+    run(x_shape, kernel, (x, dy), out, scratch);
+}
+
+fn weight_gradient_in<F: Form>(
+    x_shape: [usize; 4],
+    kernel: [usize; 4],
+    (x, dy): (&[f32], &[f32]),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
-    let block = arch.dispatch(Block(kernel[3]));
+    let block = block(arch, kernel[3]);
     let task = pieces.task(block);
     let sums = &mut scratch[..pieces.groups * pieces.tasks * task];
     sums.par_chunks_mut(task).enumerate().for_each(|(i, sums)| {
         let first_row = i / pieces.tasks * pieces.group_rows;
         let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
         let first_channel = i % pieces.tasks * pieces.task_blocks * CHANNELS;
-        with_buffer(|buffer| arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel, pieces }));
+        with_thread_buffer(|buffer| {
+            arch.dispatch(Task { form: PhantomData::<F>, x, dy, sums, buffer, rows, first_channel, pieces });
+        });
     });
     // The first group's sums give way to the kernel's gradient: per pair of blocks, the taps where the points were.
     let pair = POINTS * CHANNELS * block;
     let (first, others) = sums.split_at_mut(pieces.tasks * task);
     first.par_chunks_mut(pair).enumerate().for_each(|(i, sums)| {
-        arch.dispatch(Back { sums, others: others.get(i * pair..).unwrap_or(&[]), group: pieces.tasks * task });
+        arch.dispatch(Back {
+            form: PhantomData::<F>,
+            sums,
+            others: others.get(i * pair..).unwrap_or(&[]),
+            group: pieces.tasks * task,
+        });
     });
     let first = &*first;
     let [_, kw, ci, co] = kernel;
@@ -110,19 +146,9 @@ pub(super) fn weight_gradient(
     });
 }
 
-/// Lends a buffer that each thread keeps from call to call.
-fn with_buffer(f: impl FnOnce(&mut Vec<f32>)) {
-    thread_local! {
-        static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out while in use: a task that rayon steals meanwhile on the same thread gets its own.
-    let mut buffer = BUFFER.take();
-    f(&mut buffer);
-    BUFFER.set(buffer);
-}
-
 /// The sums of one group of rows for some blocks of input channels.
-struct Task<'a> {
+struct Task<'a, F> {
+    form: PhantomData<F>,
     x: &'a [f32],
     dy: &'a [f32],
     /// (block of input channels, block of output channels, point, input channel, output channel).
@@ -134,7 +160,7 @@ struct Task<'a> {
     pieces: Pieces,
 }
 
-impl WithSimd for Task<'_> {
+impl<F: Form> WithSimd for Task<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -147,7 +173,7 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<F: Form> Task<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(self, simd: S) {
         let Pieces { x: [_, h, w, ci], kernel: [kh, kw, _, co], columns, image_rows, task_blocks, .. } = self.pieces;
@@ -156,15 +182,16 @@ impl Task<'_> {
         let blocks = task_blocks.min((ci - self.first_channel).div_ceil(CHANNELS));
         let padded = [blocks * CHANNELS, co_blocks * block];
         let most = (self.rows.len() * columns).max(1);
-        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).max(STRIP_TILES).min(most);
+        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).clamp(LEAST_TILES, MOST_TILES).min(most);
         // One line more than needed: a power of two would put all points of a tile into one set of the cache.
         let x_places =
             Places { point: padded[0] * tiles + CHANNELS, block: tiles * CHANNELS, tile: CHANNELS, channels: CHANNELS };
         let dy_places =
             Places { point: padded[1] * tiles + CHANNELS, block: tiles * block, tile: block, channels: block };
         let line = Image::columns(padded[0].max(padded[1]));
-        self.buffer.resize(POINTS * (x_places.point + dy_places.point) + line, 0.0);
-        let (x_values, rest) = self.buffer.split_at_mut(POINTS * x_places.point);
+        let size = POINTS * (x_places.point + dy_places.point) + line;
+        let buffer = at_least(self.buffer, size);
+        let (x_values, rest) = buffer.split_at_mut(POINTS * x_places.point);
         let (dy_values, line) = rest.split_at_mut(POINTS * dy_places.point);
         self.sums.fill(0.0);
         let pair = POINTS * CHANNELS * block;
@@ -179,11 +206,11 @@ impl Task<'_> {
                 let data = &self.x[image * h * w * ci..][..h * w * ci];
                 let x = Image { data, h, w, channels: ci, before: [(kh - 1) / 2, (kw - 1) / 2] };
                 let to = &mut x_values[used * CHANNELS..];
-                x.transform::<Input, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
+                x.transform::<Input<F>, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
                 let data = &self.dy[image * h * w * co..][..h * w * co];
                 let dy = Image { data, h, w, channels: co, before: [0, 0] };
                 let to = &mut dy_values[used * block..];
-                dy.transform::<Gradient, S>(simd, at, (0, co_blocks), line, (to, dy_places));
+                dy.transform::<Gradient<F>, S>(simd, at, (0, co_blocks), line, (to, dy_places));
                 used += count;
                 i += count;
             }
@@ -202,7 +229,8 @@ impl Task<'_> {
 }
 
 /// Adds the sums of all groups for one pair of blocks and transforms them back.
-struct Back<'a> {
+struct Back<'a, F> {
+    form: PhantomData<F>,
     /// Of the first group; replaced by the taps.
     sums: &'a mut [f32],
     /// Of the others, `group` floats apart.
@@ -210,7 +238,7 @@ struct Back<'a> {
     group: usize,
 }
 
-impl WithSimd for Back<'_> {
+impl<F: Form> WithSimd for Back<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -234,21 +262,21 @@ impl WithSimd for Back<'_> {
                 start += self.group;
             }
             for k in 0..CHANNELS {
-                let mut columns = [[0.0; 3]; SIDE];
+                let mut columns = [[0.0; MOST_TAPS]; SIDE];
                 for j in 0..SIDE {
                     let mut column = [0.0; SIDE];
                     for i in 0..SIDE {
                         column[i] = totals[i * SIDE + j][k];
                     }
-                    columns[j] = transform::kernel_gradient(column);
+                    columns[j] = F::kernel_gradient(column);
                 }
-                for a in 0..3 {
+                for a in 0..MOST_TAPS {
                     let mut row = [0.0; SIDE];
                     for j in 0..SIDE {
                         row[j] = columns[j][a];
                     }
-                    let row = transform::kernel_gradient(row);
-                    for b in 0..3 {
+                    let row = F::kernel_gradient(row);
+                    for b in 0..MOST_TAPS {
                         self.sums[(a * SIDE + b) * size + e + k] = narrow(row[b]);
                     }
                 }
