@@ -168,10 +168,14 @@ impl Cells {
             })
             .collect();
         // Along the rows first: those are the coarse ones.
-        let rows: Vec<f64> = (0..self.len()).collect::<Vec<_>>().par_chunks(self.side).flat_map_iter(|cells| {
-            let line = &field[cells[0]..cells[0] + self.side];
-            places.iter().map(move |(first, w)| (0..4).map(|k| w[k] * line[first + k]).sum::<f64>())
-        }).collect();
+        let rows: Vec<f64> = (0..self.len())
+            .collect::<Vec<_>>()
+            .par_chunks(self.side)
+            .flat_map_iter(|cells| {
+                let line = &field[cells[0]..cells[0] + self.side];
+                places.iter().map(move |(first, w)| (0..4).map(|k| w[k] * line[first + k]).sum::<f64>())
+            })
+            .collect();
         places
             .par_iter()
             .flat_map_iter(|(first, w)| {

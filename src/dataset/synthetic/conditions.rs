@@ -98,7 +98,8 @@ impl Conditions {
                 Style::Icefield | Style::IceCap => 1.25,
             };
         // Small windows see a part of a mountain.
-        let relief = draw(r, region.relief_m) * (extent / 9000.0).clamp(0.3, 1.1)
+        let relief = draw(r, region.relief_m)
+            * (extent / 9000.0).clamp(0.3, 1.1)
             * match style {
                 Style::IceCap => 0.75,
                 Style::Icefield => 0.9,
@@ -115,7 +116,7 @@ impl Conditions {
         let debris_share = draw(r, region.debris_share) * r.uniform(0.3, 1.2);
         let [gain_up, gain_down] = region.balance_gradients_per_year;
         let climate = Climate {
-            share: share.clamp(0.07, 0.68),
+            share: share.clamp(0.11, 0.62),
             // Under debris ice melts more slowly.
             gradients: (gain_up, gain_down * (1.0 - 0.9 * debris_share.min(0.5)) * r.uniform(0.7, 1.3)),
             cap: region.largest_balance_m_per_year * r.uniform(0.7, 1.2),

@@ -38,7 +38,9 @@ pub(super) fn measure(land: &Land, conditions: &Conditions, tile: usize, seed: u
             let steep = land.steepness(i).min(1.5);
             let rough = error * (0.6 + 1.6 * steep) * (1.0 - 0.7 * land.water[i]);
             let z = even[i] + sharp * (then[i] - even[i]);
-            let mut z = z + rough * fractal(noise, x / 3.0, y / 3.0, 2) / 0.35 * 0.5 + wide_error * fractal(noise ^ 1, x / 40.0, y / 40.0, 2);
+            let mut z = z
+                + rough * fractal(noise, x / 3.0, y / 3.0, 2) / 0.35 * 0.5
+                + wide_error * fractal(noise ^ 1, x / 40.0, y / 40.0, 2);
             if has_voids {
                 z += (filled[i] - z) * rise(0.55, 0.65, fractal(voids, x / 15.0, y / 15.0, 2));
             }

@@ -24,6 +24,8 @@ mod relief;
 pub mod scene;
 mod spectra;
 mod surface;
+#[cfg(test)]
+mod tests;
 pub mod tiles;
 
 use crate::dataset::noise::Random;
@@ -100,8 +102,8 @@ impl Tile {
                 cross_polarised: seen.cross_polarised.map(|b| cropped(&b)),
             }
         });
-        let coherence = has(Feature::InSar)
-            .then(|| radar::coherence(&land, &surfaces, seed).map(|band| cropped(&band)));
+        let coherence =
+            has(Feature::InSar).then(|| radar::coherence(&land, &surfaces, seed).map(|band| cropped(&band)));
         let thermal = has(Feature::Thermal).then(|| {
             cropped(&radar::brightness_temperature(&land, &conditions, &surfaces, &light, &optical.cloud, seed))
         });

@@ -35,8 +35,15 @@ pub(super) fn picture(tile: &Tile, colours: Colours, has_outlines: bool) -> RgbI
     RgbImage::from_fn(size, size, |x, y| {
         let (col, row) = (x as usize * step, y as usize * step);
         let i = row * tile.side + col;
-        let is_edge = |c: usize, r: usize| c < tile.side && r < tile.side && tile.glacier[r * tile.side + c] != tile.glacier[i];
-        if has_outlines && tile.glacier[i] && (is_edge(col + step, row) || is_edge(col, row + step) || col >= step && is_edge(col - step, row) || row >= step && is_edge(col, row - step)) {
+        let is_edge =
+            |c: usize, r: usize| c < tile.side && r < tile.side && tile.glacier[r * tile.side + c] != tile.glacier[i];
+        if has_outlines
+            && tile.glacier[i]
+            && (is_edge(col + step, row)
+                || is_edge(col, row + step)
+                || col >= step && is_edge(col - step, row)
+                || row >= step && is_edge(col, row - step))
+        {
             return Rgb(OUTLINE);
         }
         if has_outlines && tile.hidden[i] && (col / step + row / step).is_multiple_of(4) {
@@ -56,7 +63,8 @@ pub(super) fn sheet(pictures: &[RgbImage], columns: u32) -> RgbImage {
     let (width, height) = (first.width() + GAP, first.height() + GAP);
     let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
     let columns = columns.clamp(1, count);
-    let mut sheet = RgbImage::from_pixel(columns * width + GAP, count.div_ceil(columns) * height + GAP, Rgb([24, 26, 30]));
+    let mut sheet =
+        RgbImage::from_pixel(columns * width + GAP, count.div_ceil(columns) * height + GAP, Rgb([24, 26, 30]));
     for (at, picture) in (0_u32..).zip(pictures) {
         let (x, y) = (GAP + at % columns * width, GAP + at / columns * height);
         image::imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));

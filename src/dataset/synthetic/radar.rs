@@ -49,7 +49,14 @@ pub(super) fn backscatter(land: &Land, surfaces: &[Surface], seed: u64) -> Backs
     // In decibels: rock, plants, snow (wet or refrozen), ice, debris, calm to windy water.
     let wet_snow = random.uniform(-23.0, -16.0);
     let snow = if random.uniform(0.0, 1.0) < 0.75 { wet_snow } else { random.uniform(-10.0, -4.0) };
-    let co = [random.uniform(-11.0, -7.0), random.uniform(-13.0, -9.5), snow, random.uniform(-15.0, -10.0), random.uniform(-11.0, -7.5), random.uniform(-24.0, -15.0)];
+    let co = [
+        random.uniform(-11.0, -7.0),
+        random.uniform(-13.0, -9.5),
+        snow,
+        random.uniform(-15.0, -10.0),
+        random.uniform(-11.0, -7.5),
+        random.uniform(-24.0, -15.0),
+    ];
     let cross = [co[0] - 7.5, co[1] - 5.5, co[2] - 6.5, co[3] - 7.0, co[4] - 7.0, co[5] - 8.5];
     let looks = random.uniform(4.0, 16.0);
     let exponent = random.uniform(0.8, 2.0);
@@ -67,11 +74,14 @@ pub(super) fn backscatter(land: &Land, surfaces: &[Surface], seed: u64) -> Backs
                     let uneven = libm::exp(0.5 * fractal(texture, x / 14.0, y / 14.0, 3));
                     let cosine = cosine(land, i, towards);
                     let geometry = if cosine > 0.02 {
-                        libm::pow(cosine / INCIDENCE.1, exponent) / (1.0 - cosine * cosine).max(0.03).sqrt() * INCIDENCE.0
+                        libm::pow(cosine / INCIDENCE.1, exponent) / (1.0 - cosine * cosine).max(0.03).sqrt()
+                            * INCIDENCE.0
                     } else {
                         0.0
                     };
-                    let power = mix(&surfaces[i].parts, &linear) * uneven * geometry.clamp(0.0, 5.0)
+                    let power = mix(&surfaces[i].parts, &linear)
+                        * uneven
+                        * geometry.clamp(0.0, 5.0)
                         * (1.0 + 2.5 * layover(land, i, towards));
                     super::narrow(power * speckle(looks, &mut random) + 0.0015)
                 })
@@ -82,7 +92,12 @@ pub(super) fn backscatter(land: &Land, surfaces: &[Surface], seed: u64) -> Backs
 }
 
 fn mix(parts: &Parts, of: &[f64; 6]) -> f64 {
-    parts.rock * of[0] + parts.plants * of[1] + parts.snow * of[2] + parts.ice * of[3] + parts.debris * of[4] + parts.water * of[5]
+    parts.rock * of[0]
+        + parts.plants * of[1]
+        + parts.snow * of[2]
+        + parts.ice * of[3]
+        + parts.debris * of[4]
+        + parts.water * of[5]
 }
 
 /// A gamma variable of mean 1 with as many looks, by Wilson and Hilferty's cube (1931).
@@ -151,7 +166,11 @@ pub(super) fn brightness_temperature(
             // Debris a few centimetres thick is warm in the sun; below it is ice.
             let debris = 273.15 + ((dry - 273.15) * 0.7).max(-3.0);
             let water = (0.5 * air + 0.5 * 277.0).clamp(273.5, 287.0);
-            let ground = p.rock * dry + p.plants * (air + 0.4 * sun_strength * sunlit) + (p.snow + p.ice) * cold + p.debris * debris + p.water * water;
+            let ground = p.rock * dry
+                + p.plants * (air + 0.4 * sun_strength * sunlit)
+                + (p.snow + p.ice) * cold
+                + p.debris * debris
+                + p.water * water;
             let emitted = ground - air_takes - 1.2 * (1.0 - p.water) * p.rock;
             emitted + (air.min(268.0) - 12.0 - emitted) * 0.8 * cloud[i]
         })

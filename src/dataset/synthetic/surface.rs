@@ -7,7 +7,7 @@ use super::conditions::Conditions;
 use super::land::{Land, Water, position};
 use super::rise;
 use super::spectra::{self, Spectrum, blend};
-use crate::dataset::noise::{Random, fractal, ridged};
+use crate::dataset::noise::{Random, fractal};
 
 /// The parts of a pixel that radar and thermal sensors tell apart; they sum to 1.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,12 +80,10 @@ fn seasonal_snow(land: &Land, conditions: &Conditions, facing_sun: &[f64], seed:
         .map(|i| {
             let (x, y) = position(i, land.side, land.pixel);
             let steep = land.steepness(i);
-            let gullies = ridged(seed ^ 1, x / 7.0, y / 7.0, 2) - 0.8;
             0.9 * (1.0 - facing_sun[i].min(1.6))
-                + 0.04 * land.hollow[i].clamp(-25.0, 25.0)
+                + 0.07 * land.hollow[i].clamp(-25.0, 25.0)
                 + (land.altitude[i] - lowest) / 420.0
-                + 0.75 * fractal(seed, x / 17.0, y / 17.0, 3)
-                - 0.5 * gullies
+                + 0.4 * fractal(seed, x / 25.0, y / 25.0, 4)
                 - 2.0 * (steep - 1.1).max(0.0)
         })
         .collect();
@@ -169,7 +167,10 @@ impl Ground<'_> {
         let layered = (altitude + 30.0 * (self.dip[0] * x + self.dip[1] * y) + 60.0 * bend_x) / self.layer;
         let band = self.noise(4, layered, 0.3 * bend_y, 2) / 0.6;
         rock = blend(&rock, &rocks[2], rise(0.25, 0.6, band) * (0.2 + 1.6 * self.layers).min(0.8));
-        let texture = 1.0 + self.layers * band + 0.3 * self.noise(5, x / 30.0, y / 30.0, 3) + 0.22 * self.noise(6, x / 2.5, y / 2.5, 2);
+        let texture = 1.0
+            + self.layers * band
+            + 0.3 * self.noise(5, x / 30.0, y / 30.0, 3)
+            + 0.22 * self.noise(6, x / 2.5, y / 2.5, 2);
         rock.map(|r| r * texture.clamp(0.35, 1.8))
     }
 
@@ -188,7 +189,11 @@ impl Ground<'_> {
         let patchy = 130.0 * self.noise(9 + u64::from(kind), x / 22.0, y / 22.0, 4);
         let steep = land.steepness(pixel);
         let below = limit - land.altitude[pixel] + patchy - 140.0 * steep;
-        rise(0.0, 170.0, below) * rise(1.05, 0.65, steep) * (1.0 - land.forefield[pixel]) * (1.0 - 0.9 * land.outwash[pixel]) * 0.92
+        rise(0.0, 170.0, below)
+            * rise(1.05, 0.65, steep)
+            * (1.0 - land.forefield[pixel])
+            * (1.0 - 0.9 * land.outwash[pixel])
+            * 0.92
     }
 
     fn glacier(&self, pixel: usize, x: f64, y: f64) -> (Spectrum, Parts) {
@@ -229,7 +234,10 @@ impl Ground<'_> {
         if covered > 0.0 {
             let rocks = &conditions.rocks;
             let source = blend(&rocks[0], &rocks[1], rise(-0.15, 0.15, stripe));
-            let texture = 1.0 + 0.15 * stripe + 0.2 * self.noise(19, x / 3.0, y / 3.0, 2) + 0.15 * self.noise(20, x / 12.0, y / 12.0, 2);
+            let texture = 1.0
+                + 0.15 * stripe
+                + 0.2 * self.noise(19, x / 3.0, y / 3.0, 2)
+                + 0.15 * self.noise(20, x / 12.0, y / 12.0, 2);
             let mut debris = source.map(|r| r * texture.clamp(0.5, 1.5));
             let mut kind = Parts::DEBRIS;
             // Cliffs and ponds.
