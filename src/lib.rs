@@ -5,7 +5,7 @@
 //! - [`cli`]: the subcommands of the program `glavitu`.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
-//! - [`dataset`]: generated scenes.
+//! - [`dataset`]: tile files and generated glaciers.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
 //! - [`device`]: which executor to use.

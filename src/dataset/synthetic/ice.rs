@@ -1,7 +1,7 @@
 //! Glaciers: ice that grows from a mass balance and flows down its own surface.
 //!
 //! Shallow-ice flow with sliding, `q = -(fd H^5 + fs H^3) |grad s|^2 grad s` (Oerlemans 1997, doi 10.3189/S0022143000003208, for the two
-//! constants). The step is implicit, first along the rows, then along the columns. The flux is split into what the slope of the bed
+//! constants). The step is implicit, along the rows and along the columns in turn. The flux is split into what the slope of the bed
 //! drives, carried from the upstream side, and what differences in thickness drive; so ice never becomes negative, none is made on steep
 //! ground (the defect of the usual scheme: Jarosch et al. 2013, doi 10.5194/tc-7-229-2013), and steps of years are stable.
 //!
@@ -83,7 +83,7 @@ pub(super) fn grow(cells: Cells, bed: &[f64], climate: Climate, margin: usize) -
         let is_mapped = |c: usize| ice.thickness[c] - 30.0 * (1.0 - avalanches.stays[c]) > 2.0 * THINNEST;
         let covered = land.iter().filter(|c| is_mapped(**c)).count();
         let share = covered as f64 / land.len().max(1) as f64;
-        (share - wanted).clamp(-0.25, 0.25) * 0.2 * relief
+        (share - wanted).clamp(-0.25, 0.25) * 0.3 * relief
     };
     for step in 0..STEPS.0 {
         if step % 4 == 3 {
@@ -198,9 +198,8 @@ impl Flow<'_> {
             })
             .collect();
         avalanches.settle(&mut balance);
-        for cell in 0..cells.len() {
-            let h = &mut self.thickness[cell];
-            *h = (*h + years * balance[cell]).max(0.0);
+        for (cell, (h, balance)) in self.thickness.iter_mut().zip(&balance).enumerate() {
+            *h = (*h + years * balance).max(0.0);
             // Ice that floats breaks off: its front stands in water of about 0.9 of its thickness.
             if climate.has_sea && self.bed[cell] < 0.0 && *h < -1.15 * self.bed[cell] + 4.0 {
                 *h *= 0.25;
@@ -218,11 +217,10 @@ impl Flow<'_> {
                 (dx * dx + dy * dy).min(0.5)
             })
             .collect();
-        for cell in 0..cells.len() {
-            let h = self.thickness[cell];
-            let now = (DEFORMATION * h * h + SLIDING) * h * h * h * slopes[cell];
+        for ((diffusivity, h), slope) in self.diffusivity.iter_mut().zip(&self.thickness).zip(&slopes) {
+            let now = (DEFORMATION * h * h + SLIDING) * h * h * h * slope;
             // Half of the last step's: without it thick ice swings between the steps.
-            self.diffusivity[cell] = 0.5 * (self.diffusivity[cell] + now);
+            *diffusivity = 0.5 * (*diffusivity + now);
         }
         // First along the rows and first along the columns: the mean favours neither.
         let before = self.thickness.clone();

@@ -218,7 +218,7 @@ impl Ground<'_> {
         let crevasses = rise(0.18, 0.45, steep) * self.noise(15, x / 1.8, y / 1.8, 2).abs();
         ice = ice.map(|r| r * (shade - 0.5 * crevasses).clamp(0.55, 1.4));
         // Firn above the equilibrium line, snow above the line of the season, in patches near it.
-        let patchy = 70.0 * self.noise(16, x / 12.0, y / 12.0, 4) + 1.2 * land.hollow[pixel].clamp(-20.0, 20.0);
+        let patchy = 70.0 * self.noise(16, x / 16.0, y / 16.0, 3) + 1.2 * land.hollow[pixel].clamp(-20.0, 20.0);
         let firn_shade = 1.0 + 0.08 * self.noise(17, x / 10.0, y / 10.0, 3);
         let firn = spectra::FIRN.map(|r| r * firn_shade);
         let mut glacier = blend(&ice, &firn, rise(-40.0, 70.0, above + patchy));

@@ -109,7 +109,19 @@ fn clean_sunlit_glaciers_have_the_spectrum_of_snow_and_ice() {
     for (region, tile) in tiles(3) {
         let is_clear = tile.conditions.air.thin == 0.0;
         let is_lit = |i: usize| tile.sunlight[i] > 0.5 && !tile.hidden[i] && is_clear;
-        let clean = |i: usize| is_lit(i) && tile.glacier[i] && tile.debris[i] < 0.01;
+        // Ground beside the ice blurs into its edges.
+        let is_inside = |i: usize| {
+            let (row, col) = (i / SIDE, i % SIDE);
+            [-3_isize, 0, 3].iter().all(|dr| {
+                [-3_isize, 0, 3].iter().all(|dc| {
+                    let (Some(r), Some(c)) = (row.checked_add_signed(*dr), col.checked_add_signed(*dc)) else {
+                        return false;
+                    };
+                    r < SIDE && c < SIDE && tile.glacier[r * SIDE + c] && tile.debris[r * SIDE + c] < 0.01
+                })
+            })
+        };
+        let clean = |i: usize| is_lit(i) && is_inside(i);
         let dirty = |i: usize| is_lit(i) && tile.glacier[i] && tile.debris[i] > 0.9;
         let ndsi = |chosen: &dyn Fn(usize) -> bool| -> Option<f64> {
             let (green, swir) = (mean(&tile.optical[1], chosen)?, mean(&tile.optical[4], chosen)?);
