@@ -6,7 +6,7 @@
 //! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`evaluate`]: confidence calibration.
-//! - [`dataset`]: generated scenes.
+//! - [`dataset`]: tile files and generated glaciers.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
 //! - [`device`]: which executor to use.

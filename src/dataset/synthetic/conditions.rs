@@ -116,14 +116,15 @@ impl Conditions {
         let debris_share = draw(r, region.debris_share) * r.uniform(0.3, 1.2);
         let [gain_up, gain_down] = region.balance_gradients_per_year;
         let climate = Climate {
-            share: share.clamp(0.07, 0.68),
+            // Fronts that stand in the sea need much ice behind them.
+            share: share.clamp(if meets_sea(style) { 0.35 } else { 0.12 }, 0.62),
             // Under debris ice melts more slowly.
             gradients: (gain_up, gain_down * (1.0 - 0.9 * debris_share.min(0.5)) * r.uniform(0.7, 1.3)),
             cap: region.largest_balance_m_per_year * r.uniform(0.7, 1.2),
             // At the equator the sun shades no side.
             shade_effect: r.uniform(60.0, 200.0) * (centre.0.abs() / 35.0).min(1.0),
             shaded: (r.uniform(-0.5, 0.5), polewards),
-            warming: r.uniform(20.0, 110.0),
+            warming: r.uniform(20.0, 110.0) * if meets_sea(style) { 0.3 } else { 1.0 },
             has_sea: meets_sea(style),
         };
         let rocks = (0..3).map(|_| rock(region, r)).collect();

@@ -42,7 +42,7 @@ pub(super) fn trace(
     let n = cells.side;
     let even = cells.blur(surface, 1);
     let (dx, dy): (Vec<f64>, Vec<f64>) = (0..cells.len()).map(|c| cells.gradient(&even, c)).unzip();
-    let walls = cells.blur(&walls(cells, surface, thickness, bed, seed), 0);
+    let walls = walls(cells, surface, thickness, bed, seed);
     let followed: Vec<[f64; 3]> = (0..ice.len())
         .into_par_iter()
         .map(|pixel| {
@@ -115,6 +115,9 @@ pub(super) fn cover(
     if ablation.is_empty() || conditions.debris_share < 0.005 {
         return vec![0.0; ice.len()];
     }
+    // Rock rolls off where ice is steep.
+    let square = Cells { side, size: conditions.pixel };
+    let even = square.blur(altitude, 2);
     let lowest = quantile(ablation.iter().map(|&i| altitude[i]).collect(), 0.02);
     let score: Vec<f64> = (0..ice.len())
         .into_par_iter()
@@ -125,10 +128,13 @@ pub(super) fn cover(
             let (x, y) = position(i, side, conditions.pixel);
             let melted = ((line - altitude[i]) / (line - lowest).max(60.0)).clamp(0.0, 1.0);
             let fallen = 1.0 - libm::exp(-0.7 * trace.supply[i]);
+            let (dx, dy) = square.gradient(&even, i);
+            let rolls_off = 1.6 * ((dx * dx + dy * dy).sqrt() - 0.22).max(0.0);
             let noise = 0.18 * fractal(seed, x / 13.0, y / 13.0, 3) + 0.1 * trace.flow_line[i];
             fallen * (0.25 + 0.75 * melted.sqrt())
                 + conditions.debris_widening * melted * melted
                 + noise * (0.3 + melted)
+                - rolls_off
         })
         .collect();
     let threshold = quantile(ablation.iter().map(|&i| score[i]).collect(), 1.0 - conditions.debris_share).max(0.12);

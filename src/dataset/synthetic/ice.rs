@@ -1,7 +1,7 @@
 //! Glaciers: ice that grows from a mass balance and flows down its own surface.
 //!
 //! Shallow-ice flow with sliding, `q = -(fd H^5 + fs H^3) |grad s|^2 grad s` (Oerlemans 1997, doi 10.3189/S0022143000003208, for the two
-//! constants). The step is implicit, first along the rows, then along the columns. The flux is split into what the slope of the bed
+//! constants). The step is implicit, along the rows and along the columns in turn. The flux is split into what the slope of the bed
 //! drives, carried from the upstream side, and what differences in thickness drive; so ice never becomes negative, none is made on steep
 //! ground (the defect of the usual scheme: Jarosch et al. 2013, doi 10.5194/tc-7-229-2013), and steps of years are stable.
 //!
@@ -17,8 +17,10 @@ use super::cells::Cells;
 const DEFORMATION: f64 = 4.4e-5;
 const SLIDING: f64 = 1.32;
 /// Years per step while glaciers grow, and while they retreat.
-const YEARS: (f64, f64) = (4.0, 3.0);
-const STEPS: (usize, usize) = (72, 16);
+const YEARS: (f64, f64) = (4.0, 2.0);
+const STEPS: (usize, usize) = (80, 24);
+/// The last steps of growth are as careful as those of the retreat.
+const SETTLING: usize = 16;
 /// Slopes between which ground loses its snow to avalanches (metres per metre).
 const AVALANCHES: (f64, f64) = (0.75, 1.1);
 /// Thinner ice is no glacier, in metres.
@@ -53,7 +55,7 @@ pub(super) struct Glaciers {
     pub(super) equilibrium_line: f64,
 }
 
-/// Grows glaciers on `bed`; cells within `margin` of the border are not counted in the share.
+/// Grows glaciers on `bed`; cells within `margin` of the border do not count in the share.
 pub(super) fn grow(cells: Cells, bed: &[f64], climate: Climate, margin: usize) -> Glaciers {
     let avalanches = Avalanches::new(cells, bed);
     let inside = |cell: usize| {
@@ -68,27 +70,38 @@ pub(super) fn grow(cells: Cells, bed: &[f64], climate: Climate, margin: usize) -
         thickness: vec![0.0; cells.len()],
         surface: bed.to_vec(),
         diffusivity: vec![0.0; cells.len()],
+        steps: 0,
     };
     // Accumulation areas are some 0.6 of a glacier (WGMS).
     let mut line = super::cells::quantile(land.iter().map(|c| bed[*c]).collect(), 1.0 - 0.62 * climate.share);
     let relief = super::cells::quantile(land.iter().map(|c| bed[*c]).collect(), 0.95)
         - super::cells::quantile(land.iter().map(|c| bed[*c]).collect(), 0.05);
     // Before the retreat there was more ice.
-    let wanted = (1.12 * climate.share).min(0.95);
+    let wanted = (1.12 * climate.share).min(0.9);
+    let correction = |ice: &Flow<'_>, wanted: f64| {
+        // As it will be mapped: not on walls.
+        let is_mapped = |c: usize| ice.thickness[c] - 30.0 * (1.0 - avalanches.stays[c]) > 2.0 * THINNEST;
+        let covered = land.iter().filter(|c| is_mapped(**c)).count();
+        let share = covered as f64 / land.len().max(1) as f64;
+        (share - wanted).clamp(-0.25, 0.25) * 0.3 * relief
+    };
     for step in 0..STEPS.0 {
-        if step % 4 == 3 && step < STEPS.0 * 3 / 4 {
-            let covered = land.iter().filter(|c| ice.thickness[**c] > THINNEST).count();
-            let share = covered as f64 / land.len().max(1) as f64;
-            line += (share - wanted).clamp(-0.25, 0.25) * 0.22 * relief;
+        if step % 4 == 3 {
+            line += correction(&ice, wanted);
         }
-        ice.step(YEARS.0, &avalanches, &shade, line, climate);
+        let is_careful = step + SETTLING >= STEPS.0;
+        ice.step(if is_careful { YEARS.1 } else { YEARS.0 }, &avalanches, &shade, line, climate, is_careful);
     }
     let once = ice.thickness.clone();
     line += climate.warming;
-    for _ in 0..STEPS.1 {
-        ice.step(YEARS.1, &avalanches, &shade, line, climate);
+    for step in 0..STEPS.1 {
+        if step % 4 == 3 {
+            line += correction(&ice, climate.share);
+        }
+        ice.step(YEARS.1, &avalanches, &shade, line, climate, true);
     }
-    Glaciers { thickness: ice.thickness, once, equilibrium_line: line }
+    let (thickness, once) = (ice.evened(&ice.thickness), ice.evened(&once));
+    Glaciers { thickness, once, equilibrium_line: line }
 }
 
 /// By how many metres the equilibrium line is lower on each cell, for its aspect and its shape.
@@ -147,10 +160,32 @@ struct Flow<'a> {
     thickness: Vec<f64>,
     surface: Vec<f64>,
     diffusivity: Vec<f64>,
+    steps: usize,
 }
 
 impl Flow<'_> {
-    fn step(&mut self, years: f64, avalanches: &Avalanches, shade: &[f64], line: f64, climate: Climate) {
+    /// Thickness under an even surface: what differs from cell to cell is the grid's, not the ice's.
+    fn evened(&self, thickness: &[f64]) -> Vec<f64> {
+        let surface: Vec<f64> = self.bed.iter().zip(thickness).map(|(b, h)| b + h).collect();
+        let even = self.cells.blur(&surface, 1);
+        (0..thickness.len())
+            .map(|cell| {
+                let h = thickness[cell];
+                let part = super::rise(15.0, 70.0, h);
+                if h > THINNEST { (h + part * (even[cell] - surface[cell])).max(0.6 * h) } else { h }
+            })
+            .collect()
+    }
+
+    fn step(
+        &mut self,
+        years: f64,
+        avalanches: &Avalanches,
+        shade: &[f64],
+        line: f64,
+        climate: Climate,
+        is_careful: bool,
+    ) {
         let cells = self.cells;
         for (s, (h, b)) in self.surface.iter_mut().zip(self.thickness.iter().zip(self.bed)) {
             *s = if climate.has_sea { (b + h).max(0.0) } else { b + h };
@@ -163,9 +198,8 @@ impl Flow<'_> {
             })
             .collect();
         avalanches.settle(&mut balance);
-        for cell in 0..cells.len() {
-            let h = &mut self.thickness[cell];
-            *h = (*h + years * balance[cell]).max(0.0);
+        for (cell, (h, balance)) in self.thickness.iter_mut().zip(&balance).enumerate() {
+            *h = (*h + years * balance).max(0.0);
             // Ice that floats breaks off: its front stands in water of about 0.9 of its thickness.
             if climate.has_sea && self.bed[cell] < 0.0 && *h < -1.15 * self.bed[cell] + 4.0 {
                 *h *= 0.25;
@@ -183,14 +217,21 @@ impl Flow<'_> {
                 (dx * dx + dy * dy).min(0.5)
             })
             .collect();
-        for cell in 0..cells.len() {
-            let h = self.thickness[cell];
-            let now = (DEFORMATION * h * h + SLIDING) * h * h * h * slopes[cell];
+        for ((diffusivity, h), slope) in self.diffusivity.iter_mut().zip(&self.thickness).zip(&slopes) {
+            let now = (DEFORMATION * h * h + SLIDING) * h * h * h * slope;
             // Half of the last step's: without it thick ice swings between the steps.
-            self.diffusivity[cell] = 0.5 * (self.diffusivity[cell] + now);
+            *diffusivity = 0.5 * (*diffusivity + now);
         }
-        self.sweep(years, 1);
-        self.sweep(years, cells.side);
+        // First along the rows and first along the columns: the mean favours neither.
+        let before = self.thickness.clone();
+        let order = if self.steps.is_multiple_of(2) { [1, cells.side] } else { [cells.side, 1] };
+        self.steps += 1;
+        order.iter().for_each(|stride| self.sweep(years, *stride));
+        if is_careful {
+            let first = std::mem::replace(&mut self.thickness, before);
+            order.iter().rev().for_each(|stride| self.sweep(years, *stride));
+            self.thickness.iter_mut().zip(first).for_each(|(h, other)| *h = 0.5 * (*h + other));
+        }
     }
 
     /// One implicit step along rows (`stride` 1) or columns (`stride` the side).

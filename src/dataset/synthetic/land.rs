@@ -11,7 +11,7 @@ use super::debris;
 use super::ice::{self, Glaciers, THINNEST};
 use super::region::Style;
 use super::{parts, relief, rise};
-use crate::dataset::noise::{Random, fractal, ridged};
+use crate::dataset::noise::{Random, fractal, ridged, stripes};
 
 /// Pixels per cell of ice, along each side.
 pub(super) const FINE: usize = 4;
@@ -20,9 +20,9 @@ const MARGIN: usize = 8;
 /// Pixels of the working square beyond the tile, on each side: what shades it, and what blurs into it.
 pub(super) const PAD: usize = 24;
 /// Smaller glaciers are not mapped, in m2 (the Randolph Glacier Inventory ends at 0.01 km2).
-const SMALLEST_GLACIER: f64 = 4.0e4;
+const SMALLEST_GLACIER: f64 = 6.0e4;
 /// Deeper hollows than this hold lakes, in metres, and lakes have at least this many cells.
-const LAKE: (f64, usize) = (2.0, 4);
+const LAKE: (f64, usize) = (3.0, 6);
 
 /// A lake, river or sea.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,7 +92,7 @@ impl Land {
             ground.iter_mut().for_each(|z| *z = if *z < level { (*z - level) * 0.6 } else { *z - level });
         }
         let bed = mid.halved(&ground);
-        let glaciers = ice::grow(cells, &bed, conditions.climate, MARGIN);
+        let glaciers = ice::grow(cells, &bed, conditions.climate, MARGIN + PAD / FINE);
         let surface: Vec<f64> = bed.iter().zip(&glaciers.thickness).map(|(b, h)| b + h).collect();
         let drainage = cells.drain(&surface, &cells.outlets(&surface, 1.0));
         let coarse = Coarse { cells, bed, surface, glaciers, drainage };
@@ -109,16 +109,27 @@ impl Land {
         let bed = detailed(ground, side, pixel, detail);
         let line = coarse.glaciers.equilibrium_line;
 
+        // Walls hold ice in patches that nobody maps.
+        let square = Cells { side, size: pixel };
+        let too_steep: Vec<f64> = (0..bed.len())
+            .into_par_iter()
+            .map(|i| {
+                let (dx, dy) = square.gradient(&smooth_bed, i);
+                30.0 * rise(0.75, 1.15, (dx * dx + dy * dy).sqrt())
+            })
+            .collect();
         let thick = |thickness: &[f64]| -> Vec<f64> {
-            let signed = fine(&signed_thickness(cells, &coarse.bed, thickness));
+            let signed = fine(&cells.blur(&signed_thickness(cells, &coarse.bed, thickness), 1));
             let ragged = |i: usize| {
                 let (x, y) = ((i % side) as f64, (i / side) as f64);
                 1.5 * fractal(detail ^ 9, x / 5.0, y / 5.0, 2)
             };
-            (0..bed.len())
+            let rugged: Vec<f64> = (0..bed.len())
                 .into_par_iter()
-                .map(|i| signed[i] + (smooth_bed[i] - bed[i]).clamp(-40.0, 25.0) + ragged(i))
-                .collect()
+                .map(|i| signed[i] + 0.65 * (smooth_bed[i] - bed[i]).clamp(-50.0, 20.0) + ragged(i) - too_steep[i])
+                .collect();
+            // Ice fills what is narrower than it is thick.
+            square.blur(&rugged, 1)
         };
         let mut thickness = thick(&coarse.glaciers.thickness);
         let once = thick(&coarse.glaciers.once);
@@ -141,7 +152,7 @@ impl Land {
             .collect();
         moraines(&mut altitude, &thickness, &once, line, (side, pixel), detail);
 
-        let ice: Vec<f64> = thickness.iter().map(|h| (0.5 + (h - 0.5 * THINNEST) / 7.0).clamp(0.0, 1.0)).collect();
+        let ice: Vec<f64> = thickness.iter().map(|h| (0.5 + (h - THINNEST) / 7.0).clamp(0.0, 1.0)).collect();
         let (water, water_kind) = lakes(coarse, &mut altitude, &ice, side, conditions, random);
         let forefield =
             once.iter().zip(&altitude).map(|(h, z)| rise(-1.0, 4.0, *h) * rise(line + 60.0, line - 40.0, *z)).collect();
@@ -184,16 +195,21 @@ impl Land {
             equilibrium_line: line,
         };
         if let Some(level) = conditions.equilibrium_line {
-            land.altitude.iter_mut().for_each(|z| *z += level - line);
-            land.equilibrium_line = level;
+            // No land lies below the sea.
+            let lowest = land.altitude.iter().copied().fold(f64::INFINITY, f64::min);
+            let lift = (level - line).max(5.0 - lowest);
+            land.altitude.iter_mut().for_each(|z| *z += lift);
+            land.equilibrium_line = line + lift;
         }
-        let square = Cells { side, size: pixel };
         let wide = square.blur(&land.altitude, 5);
         land.hollow = wide.iter().zip(&land.altitude).map(|(w, z)| w - z).collect();
+        // Light meets slopes of a pixel's size, not the grain of the elevations.
+        let even: Vec<f64> =
+            square.blur(&land.altitude, 1).iter().zip(&land.altitude).map(|(even, z)| 0.6 * even + 0.4 * z).collect();
         land.slope = (0..side * side)
             .into_par_iter()
             .map(|i| {
-                let (dx, dy) = square.gradient(&land.altitude, i);
+                let (dx, dy) = square.gradient(&even, i);
                 [dx, dy]
             })
             .collect();
@@ -212,19 +228,39 @@ impl Land {
     }
 }
 
-/// The ground's small forms: ribs and gullies on walls, little on valley floors.
+/// The ground's small forms: gullies and ribs down the walls, little on valley floors.
 fn detailed(ground: &[f64], side: usize, pixel: f64, seed: u64) -> Vec<f64> {
     let cells = Cells { side, size: pixel };
     let scale = pixel / 30.0;
+    let even = cells.blur(ground, 2);
+    let cut = |ground: &[f64], along: &[f64], spacing: f64, depth: f64, seed: u64| -> Vec<f64> {
+        (0..ground.len())
+            .into_par_iter()
+            .map(|i| {
+                let (x, y) = ((i % side) as f64 * scale, (i / side) as f64 * scale);
+                let (dx, dy) = cells.gradient(along, i);
+                let steep = (dx * dx + dy * dy).sqrt();
+                if steep < 0.08 {
+                    return ground[i];
+                }
+                let contour = (-dy / steep, dx / steep);
+                ground[i]
+                    + depth * rise(0.08, 0.9, steep) * steep.min(1.2) * stripes(seed, x / spacing, y / spacing, contour)
+            })
+            .collect()
+    };
+    let coarse = cut(ground, &even, 11.0, 26.0, seed);
+    let fine = cut(&coarse, &coarse, 4.6, 9.0, seed ^ 1);
     (0..ground.len())
         .into_par_iter()
         .map(|i| {
             let (x, y) = ((i % side) as f64 * scale, (i / side) as f64 * scale);
             let (dx, dy) = cells.gradient(ground, i);
             let steep = (dx * dx + dy * dy).sqrt();
-            let ribs = ridged(seed, x / 9.0 + 0.4 * dx, y / 9.0 + 0.4 * dy, 4) - 0.9;
-            let rough = fractal(seed ^ 1, x / 5.0, y / 5.0, 3);
-            ground[i] + 22.0 * steep.min(1.3) * ribs + (1.2 + 7.0 * steep.min(1.0)) * rough
+            let crags = ridged(seed ^ 2, x / 16.0, y / 16.0, 4) - 0.9;
+            fine[i]
+                + 9.0 * steep.min(1.3) * crags
+                + (1.0 + 4.0 * steep.min(1.0)) * fractal(seed ^ 3, x / 4.0, y / 4.0, 2)
         })
         .collect()
 }
@@ -254,7 +290,7 @@ fn signed_thickness(cells: Cells, bed: &[f64], thickness: &[f64]) -> Vec<f64> {
 
 /// Makes ground of all pieces of ice with fewer pixels than `smallest`.
 fn drop_small(thickness: &mut [f64], side: usize, smallest: f64) {
-    let is_ice: Vec<bool> = thickness.iter().map(|h| *h > 0.5 * THINNEST).collect();
+    let is_ice: Vec<bool> = thickness.iter().map(|h| *h > THINNEST).collect();
     for piece in parts::connected(&is_ice, side) {
         if (piece.len() as f64) < smallest {
             for pixel in piece {
@@ -313,7 +349,7 @@ fn lakes(
     let mut kinds: Vec<Option<Water>> = vec![None; cells.len()];
     for lake in parts::connected(&is_lake, cells.side) {
         let draw = [random.uniform(0.0, 1.0), random.uniform(0.0, 1.0), random.uniform(0.0, 1.0)];
-        if lake.len() < LAKE.1 || draw[0] > 0.8 {
+        if lake.len() < LAKE.1 || draw[0] > 0.6 {
             continue;
         }
         let first = lake[0] as usize;

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::cells::index;
 use super::conditions::Sun;
-use super::land::Land;
+use super::land::{Land, bilinear};
 
 /// Direct sunlight on each pixel, relative to level ground.
 #[derive(Debug, Clone)]
@@ -38,16 +37,16 @@ impl Light {
                     return (0.0, facing);
                 }
                 let (mut row, mut col) = ((pixel / side) as f64, (pixel % side) as f64);
-                let mut ray = land.altitude[pixel] + 0.1 * land.pixel;
+                let mut ray = land.altitude[pixel] + 0.06 * land.pixel;
                 loop {
                     (row, col, ray) = (row + step_row, col + step_col, ray + rise);
                     if ray > highest || !(0.0..=last).contains(&row) || !(0.0..=last).contains(&col) {
                         return (facing, facing);
                     }
-                    let above = land.altitude[index(row + 0.5) * side + index(col + 0.5)] - ray;
+                    let above = bilinear(&land.altitude, side, (col, row)) - ray;
                     if above > 0.0 {
                         // A little way into the shadow part of the light still passes: pixels are wide.
-                        return (facing * (1.0 - above / (0.25 * land.pixel)).clamp(0.0, 1.0), facing);
+                        return (facing * (1.0 - above / (0.3 * land.pixel)).clamp(0.0, 1.0), facing);
                     }
                 }
             })

@@ -24,6 +24,8 @@ mod relief;
 pub mod scene;
 mod spectra;
 mod surface;
+#[cfg(test)]
+mod tests;
 pub mod tiles;
 
 use crate::dataset::noise::Random;

@@ -10,6 +10,7 @@
 use rayon::prelude::*;
 
 use super::cells::{Cells, quantile};
+use super::land::bilinear;
 use super::region::Style;
 use crate::dataset::noise::{Random, fractal, ridged};
 
@@ -43,16 +44,11 @@ pub(super) fn ground(cells: Cells, form: Form, seed: u64) -> Vec<f64> {
     let mut ground = first_relief(coarse, form, &mut random);
     let hard = random.bits();
     erode(coarse, &mut ground, STEPS.0, UPLIFT, hard, form.mountain);
-    let mut ground = coarse.refine(&ground, 2, 2);
-    let rough = random.bits();
-    ground.par_iter_mut().enumerate().for_each(|(cell, z)| {
-        let (x, y) = place(cells, cell, 500.0);
-        *z += 16.0 * fractal(rough, x, y, 3);
-    });
+    let mut ground = bend(cells, &coarse.refine(&ground, 2, 2), random.bits());
     erode(cells, &mut ground, STEPS.1, 0.35 * UPLIFT, hard, form.mountain);
     // Water only cuts; frost and creep round off what it leaves, and with it the straight lines of the grid.
     let even = cells.blur(&ground, 1);
-    ground.iter_mut().zip(even).for_each(|(z, even)| *z = 0.45 * *z + 0.55 * even);
+    ground.iter_mut().zip(even).for_each(|(z, even)| *z = 0.6 * *z + 0.4 * even);
     let (low, high) = (quantile(ground.clone(), 0.01), quantile(ground.clone(), 0.99));
     let scale = form.relief / (high - low).max(1.0);
     ground.iter_mut().for_each(|z| *z = (*z - low) * scale);
@@ -64,8 +60,24 @@ pub(super) fn ground(cells: Cells, form: Form, seed: u64) -> Vec<f64> {
     }
     troughs(cells, &mut ground, form, &mut random);
     let even = cells.blur(&ground, 1);
-    ground.iter_mut().zip(even).for_each(|(z, even)| *z = 0.6 * *z + 0.4 * even);
+    ground.iter_mut().zip(even).for_each(|(z, even)| *z = 0.7 * *z + 0.3 * even);
     ground
+}
+
+/// Bends the straight valleys and ridges that steepest descent over eight neighbours makes, and roughens them.
+fn bend(cells: Cells, ground: &[f64], seed: u64) -> Vec<f64> {
+    let last = (cells.side - 1) as f64;
+    (0..cells.len())
+        .into_par_iter()
+        .map(|cell| {
+            let (x, y) = place(cells, cell, 900.0);
+            let reach = 300.0 / cells.size;
+            let col = (cell % cells.side) as f64 + reach * fractal(seed, x, y, 2);
+            let row = (cell / cells.side) as f64 + reach * fractal(seed ^ 1, x, y, 2);
+            bilinear(ground, cells.side, (col.clamp(0.0, last), row.clamp(0.0, last)))
+                + 16.0 * fractal(seed ^ 2, 1.8 * x, 1.8 * y, 3)
+        })
+        .collect()
 }
 
 fn place(cells: Cells, cell: usize, unit: f64) -> (f64, f64) {
@@ -148,6 +160,7 @@ fn troughs(cells: Cells, ground: &mut [f64], form: Form, random: &mut Random) {
     let before = ground.to_vec();
     let high = quantile(before.clone(), 0.45);
     let top = quantile(before.clone(), 0.8);
+    let has_cirques = !matches!(form.style, Style::Icefield | Style::IceCap);
     let mut last_cirques: Vec<usize> = Vec::new();
     for &cell in &drainage.upwards {
         let cell = cell as usize;
@@ -155,28 +168,33 @@ fn troughs(cells: Cells, ground: &mut [f64], form: Form, random: &mut Random) {
         let (x, y) = place(cells, cell, 900.0);
         if km2 > 0.7 {
             // Steps and basins along the valley: lakes when the ice has gone.
-            let basin = (fractal(seed, x, y, 2) - 0.12).max(0.0) * 260.0 * form.glacial;
+            let basin = (fractal(seed, x, y, 2) - 0.3).max(0.0) * 260.0 * form.glacial;
             let half_width = (60.0 + 120.0 * libm::pow(km2, 0.36)) * (0.5 + 0.8 * form.glacial);
             let floor = drainage.level[cell].min(before[cell]) - basin.min(70.0);
             carve(cells, ground, cell, 1.7 * half_width, |r| {
                 let part = r / half_width;
                 floor + half_width * 0.42 * part * part * part.sqrt()
             });
-        } else if km2 > 0.12 && km2 < 0.5 && before[cell] > high && before[cell] < top + 0.2 * form.relief {
+        } else if has_cirques
+            && km2 > 0.12
+            && km2 < 0.5
+            && before[cell] > high
+            && before[cell] < top + 0.2 * form.relief
+        {
             let chance = fractal(seed ^ 7, 7.0 * x, 7.0 * y, 1);
             let apart = |other: &usize| {
                 let (dr, dc) = (
                     (cell / cells.side).abs_diff(other / cells.side),
                     (cell % cells.side).abs_diff(other % cells.side),
                 );
-                (dr * dr + dc * dc) as f64 * cells.size * cells.size > 550.0 * 550.0
+                (dr * dr + dc * dc) as f64 * cells.size * cells.size > 800.0 * 800.0
             };
-            if chance > 0.1 - 0.25 * form.glacial && last_cirques.iter().all(apart) {
+            if chance > 0.25 - 0.2 * form.glacial && last_cirques.iter().all(apart) {
                 last_cirques.push(cell);
                 let radius = 240.0 + 420.0 * (chance + 0.25).clamp(0.0, 0.7);
                 let floor = before[cell] - 12.0;
                 carve(cells, ground, cell, 1.5 * radius, |r| {
-                    floor + 0.06 * r.min(0.6 * radius) + 1.25 * (r - 0.6 * radius).max(0.0)
+                    floor + 0.08 * r.min(0.55 * radius) + 1.1 * (r - 0.55 * radius).max(0.0)
                 });
             }
         }
@@ -185,12 +203,17 @@ fn troughs(cells: Cells, ground: &mut [f64], form: Form, random: &mut Random) {
 
 /// Lowers ground around a cell to `shape`, metres as a function of the distance in metres.
 fn carve(cells: Cells, ground: &mut [f64], middle: usize, reach: f64, shape: impl Fn(f64) -> f64) {
+    let mut random = Random::new(middle as u64, 3);
+    // Longer one way than the other.
+    let (long, turn) = (random.uniform(0.0, 0.35), random.uniform(0.0, std::f64::consts::PI));
+    let (cos, sin) = (libm::cos(turn), libm::sin(turn));
     let span = super::cells::index((reach / cells.size).ceil());
     let (row, col) = (middle / cells.side, middle % cells.side);
     for r in row.saturating_sub(span)..=(row + span).min(cells.side - 1) {
         for c in col.saturating_sub(span)..=(col + span).min(cells.side - 1) {
-            let (dr, dc) = (r.abs_diff(row) as f64, c.abs_diff(col) as f64);
-            let distance = cells.size * (dr * dr + dc * dc).sqrt();
+            let (dr, dc) = (r as f64 - row as f64, c as f64 - col as f64);
+            let (along, across) = ((dc * cos + dr * sin) * (1.0 - long), (dr * cos - dc * sin) * (1.0 + long));
+            let distance = cells.size * (along * along + across * across).sqrt();
             if distance <= reach {
                 let z = &mut ground[r * cells.side + c];
                 *z = z.min(shape(distance));

@@ -7,7 +7,7 @@ use super::conditions::Conditions;
 use super::land::{Land, Water, position};
 use super::rise;
 use super::spectra::{self, Spectrum, blend};
-use crate::dataset::noise::{Random, fractal, ridged};
+use crate::dataset::noise::{Random, fractal};
 
 /// The parts of a pixel that radar and thermal sensors tell apart; they sum to 1.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,12 +80,10 @@ fn seasonal_snow(land: &Land, conditions: &Conditions, facing_sun: &[f64], seed:
         .map(|i| {
             let (x, y) = position(i, land.side, land.pixel);
             let steep = land.steepness(i);
-            let gullies = ridged(seed ^ 1, x / 7.0, y / 7.0, 2) - 0.8;
             0.9 * (1.0 - facing_sun[i].min(1.6))
-                + 0.04 * land.hollow[i].clamp(-25.0, 25.0)
+                + 0.07 * land.hollow[i].clamp(-25.0, 25.0)
                 + (land.altitude[i] - lowest) / 420.0
-                + 0.75 * fractal(seed, x / 17.0, y / 17.0, 3)
-                - 0.5 * gullies
+                + 0.4 * fractal(seed, x / 25.0, y / 25.0, 4)
                 - 2.0 * (steep - 1.1).max(0.0)
         })
         .collect();
@@ -220,7 +218,7 @@ impl Ground<'_> {
         let crevasses = rise(0.18, 0.45, steep) * self.noise(15, x / 1.8, y / 1.8, 2).abs();
         ice = ice.map(|r| r * (shade - 0.5 * crevasses).clamp(0.55, 1.4));
         // Firn above the equilibrium line, snow above the line of the season, in patches near it.
-        let patchy = 70.0 * self.noise(16, x / 12.0, y / 12.0, 4) + 1.2 * land.hollow[pixel].clamp(-20.0, 20.0);
+        let patchy = 70.0 * self.noise(16, x / 16.0, y / 16.0, 3) + 1.2 * land.hollow[pixel].clamp(-20.0, 20.0);
         let firn_shade = 1.0 + 0.08 * self.noise(17, x / 10.0, y / 10.0, 3);
         let firn = spectra::FIRN.map(|r| r * firn_shade);
         let mut glacier = blend(&ice, &firn, rise(-40.0, 70.0, above + patchy));

@@ -65,6 +65,10 @@ pub struct RegionSummary {
     pub glacier_share: f64,
     /// Part of the glaciers that is under debris.
     pub debris_share: f64,
+    /// Part of all pixels that is lake or sea.
+    pub water_share: f64,
+    /// Part of all pixels in the mountains' shadow.
+    pub shadow_share: f64,
     /// Part of all pixels that has no label.
     pub unlabelled_share: f64,
 }
@@ -75,7 +79,7 @@ struct Made {
     header: TileHeader,
     arrays: Vec<(&'static str, usize, Vec<f64>)>,
     picture: Option<[RgbImage; 2]>,
-    shares: [f64; 3],
+    shares: [f64; 5],
 }
 
 impl TileFile {
@@ -91,7 +95,7 @@ impl TileFile {
         let normalisation = Normalisation::default();
         let mut writer = if self.is_compressed { TileWriter::compressed(path)? } else { TileWriter::create(path)? };
         let mut pictures = Vec::new();
-        let mut sums: BTreeMap<String, [f64; 4]> = BTreeMap::new();
+        let mut sums: BTreeMap<String, [f64; 6]> = BTreeMap::new();
         let tile_bytes = self.side * self.side * 8 * 60;
         let at_once = (2 * rayon::current_num_threads()).min(MEMORY / tile_bytes).max(1);
         let all: Vec<usize> = (0..self.tiles).collect();
@@ -161,13 +165,18 @@ impl TileFile {
             .map(|&feature| (feature.name(), feature.channels(), normalised(&tile, feature, normalisation)))
             .collect();
         arrays.push(("outlines", 2, outlines(&tile)));
-        let part = |count: usize, of: usize| count as f64 / of.max(1) as f64;
-        let glacier = tile.glacier.iter().filter(|g| **g).count();
+        let pixels = (self.side * self.side) as f64;
+        let share =
+            |chosen: &dyn Fn(usize) -> bool| (0..tile.glacier.len()).filter(|i| chosen(*i)).count() as f64 / pixels;
         let debris: f64 = tile.debris.iter().zip(&tile.glacier).filter(|(_, g)| **g).map(|(d, _)| f64::from(*d)).sum();
-        let hidden = tile.hidden.iter().filter(|h| **h).count();
-        let pixels = self.side * self.side;
         // Debris as a part of the tile here; of the glaciers in the summary.
-        let shares = [part(glacier, pixels), debris / pixels as f64, part(hidden, pixels)];
+        let shares = [
+            tile.glacier_share(),
+            debris / pixels,
+            share(&|i| tile.water[i]),
+            share(&|i| tile.sunlight[i] < 0.02),
+            share(&|i| tile.hidden[i]),
+        ];
         Ok(Made { region: region.name.clone(), header: self.header(region, &tile, index), arrays, picture, shares })
     }
 
@@ -197,11 +206,13 @@ impl TileFile {
 }
 
 impl RegionSummary {
-    fn of([tiles, glacier, debris, unlabelled]: [f64; 4]) -> Self {
+    fn of([tiles, glacier, debris, water, shadow, unlabelled]: [f64; 6]) -> Self {
         Self {
             tiles: super::cells::index(tiles),
             glacier_share: glacier / tiles,
             debris_share: if glacier > 0.0 { debris / glacier } else { 0.0 },
+            water_share: water / tiles,
+            shadow_share: shadow / tiles,
             unlabelled_share: unlabelled / tiles,
         }
     }
