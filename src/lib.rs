@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
-//! - [`evaluate`]: confidence calibration.
+//! - [`evaluate`]: how good a prediction is; confidence calibration.
 //! - [`dataset`]: generated scenes.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
-use glavitu::cli::{completions, dataset, devices, forward, import, info, predict};
+use glavitu::cli::{completions, dataset, devices, evaluate, forward, import, info, predict};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,6 +26,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Predict(Box<predict::PredictArgs>),
+    Evaluate(evaluate::EvaluateArgs),
     Import(import::ImportArgs),
     Info(info::InfoArgs),
     Forward(forward::ForwardArgs),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     tracing_subscriber::registry().with(log).init();
     let result = match Program::parse().command {
         Command::Predict(args) => predict::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Import(args) => import::run(args),
         Command::Info(args) => info::run(args),
         Command::Forward(args) => forward::run(&args),

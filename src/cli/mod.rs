@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
+mod assumed_crs;
 pub mod completions;
 pub mod dataset;
 pub mod devices;
+pub mod evaluate;
 pub mod forward;
 pub mod import;
 pub mod info;

@@ -40,6 +40,23 @@ impl Grid {
         (t[0] * col + t[1] * row + t[2], t[3] * col + t[4] * row + t[5])
     }
 
+    /// The pixel position (column, row) of map coordinates; the inverse of [`Grid::position`].
+    #[must_use]
+    pub fn pixel_at(&self, x: f64, y: f64) -> (f64, f64) {
+        let t = &self.transform;
+        let (dx, dy) = (x - t[2], y - t[5]);
+        let determinant = t[0] * t[4] - t[1] * t[3];
+        ((t[4] * dx - t[1] * dy) / determinant, (t[0] * dy - t[3] * dx) / determinant)
+    }
+
+    /// The mean side of a pixel in metres, where the CRS tells.
+    #[must_use]
+    pub fn pixel_m(&self) -> Option<f64> {
+        let t = &self.transform;
+        let side = (t[0] * t[4] - t[1] * t[3]).abs().sqrt();
+        self.crs.as_ref()?.metres_per_unit().map(|metres| side * metres)
+    }
+
     /// The whole raster as a window.
     #[must_use]
     pub fn window(&self) -> Window {
@@ -154,6 +171,16 @@ mod tests {
         match check_same_grid((Path::new("a.tif"), &grid()), (Path::new("b.tif"), other)) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn positions_and_pixels() {
+        for transform in [[30.0, 0.0, 5e5, 0.0, -30.0, 6e6], [20.0, 5.0, 5e5, 4.0, -25.0, 6e6]] {
+            let grid = Grid { transform, ..grid() };
+            let (x, y) = grid.position(3.25, 7.5);
+            let (col, row) = grid.pixel_at(x, y);
+            assert!((col - 3.25).abs() < 1e-9 && (row - 7.5).abs() < 1e-9, "{col} {row}");
         }
     }
 
