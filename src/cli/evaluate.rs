@@ -95,7 +95,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     print_line(table(&evaluation))?;
     let left_out = evaluation.not_counted().describe();
     if !left_out.is_empty() {
-        print_line(format_args!("Not counted: {} pixels.", left_out.join(", ")))?;
+        print_line(format_args!("Pixels not counted: {}.", left_out.join(", ")))?;
     }
     match &args.output {
         Some(folder) => print_line(format_args!("See {}", folder.join(FILES[1]).display())),

@@ -103,7 +103,7 @@ pub fn check_same_grid(a: (&Path, &Grid), b: (&Path, &Grid)) -> Result<()> {
         found.push(format!("pixels of {}", describe_pixels(tb)));
         expected.push(describe_pixels(ta));
     } else {
-        let (cols, rows) = pixels_between(ta, tb);
+        let (cols, rows) = grid_a.pixel_at(tb[2], tb[5]);
         if !(cols.abs() <= TOLERANCE && rows.abs() <= TOLERANCE) {
             // Rounded first, for no -0.00.
             let [cols, rows] = [cols, rows].map(|n| (n * 100.0).round() / 100.0 + 0.0);
@@ -142,13 +142,6 @@ fn describe_pixels(t: &[f64; 6]) -> String {
     } else {
         format!("({}, {}) x ({}, {})", t[0], t[3], t[1], t[4])
     }
-}
-
-/// How many columns and rows the origin of `b` lies from that of `a`.
-fn pixels_between(a: &[f64; 6], b: &[f64; 6]) -> (f64, f64) {
-    let (dx, dy) = (b[2] - a[2], b[5] - a[5]);
-    let determinant = a[0] * a[4] - a[1] * a[3];
-    ((a[4] * dx - a[1] * dy) / determinant, (a[0] * dy - a[3] * dx) / determinant)
 }
 
 fn describe_crs(crs: Option<&Crs>) -> String {

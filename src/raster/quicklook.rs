@@ -478,7 +478,7 @@ mod tests {
         let mut classes = vec![0; 3 * 4098];
         classes[4099] = 2;
         let picture = wide.draw_marks(&classes, &marks, &Caption::default()).expect("all classes");
-        assert_eq!(picture.get_pixel(0, 0).0[1], 109);
+        assert_eq!(picture.get_pixel(0, 0).0[1], 145);
         assert_eq!(picture.get_pixel(1, 0).0[1], 163);
     }
 

@@ -11,7 +11,8 @@ use crate::raster::polygons::Ring;
 
 /// Sets the pixels whose centres lie inside `rings`; others stay as they are, so that shapes burnt one after the other are united.
 ///
-/// Vertices are pixel positions (column, row), (0, 0) being the outer corner of the first pixel, with rows counted downwards; they must be finite.
+/// Vertices are pixel positions (column, row), (0, 0) being the outer corner of the first pixel, with rows counted downwards; where they are not finite, the result is not
+/// defined.
 /// Rings are closed whether or not the first vertex is repeated. `mask` has rows of `width` pixels; what lies beside it is ignored.
 pub fn burn(rings: &[Ring<f64>], width: usize, mask: &mut [bool]) {
     if width == 0 {
@@ -40,7 +41,8 @@ pub fn burn(rings: &[Ring<f64>], width: usize, mask: &mut [bool]) {
         for &to in ring {
             let (upper, lower) = if from.1 < to.1 { (from, to) } else { (to, from) };
             // Half open: a vertex on a centre line counts for the edge below it only. Level edges cross nothing.
-            for row in first_centre(upper.1, height)..first_centre(lower.1, height) {
+            // The bounds matter for vertices that are not finite only.
+            for row in first_centre(upper.1, height).max(first_row)..first_centre(lower.1, height).min(end_row) {
                 let t = (row as f64 + 0.5 - upper.1) / (lower.1 - upper.1);
                 let x = upper.0 + t * (lower.0 - upper.0);
                 let col = centre_after(x, width).max(first_col);
@@ -121,6 +123,9 @@ mod tests {
         }
         assert_eq!(picture(&[vec![], vec![(1.0, 1.0)]], 3, 2), "...\n...");
         burn(&[rectangle(0.0, 0.0, 1.0, 1.0)], 0, &mut []);
+        for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
+            let _ = picture(&[vec![(1.0, 1.2), (2.0, odd), (odd, 1.8), (0.0, 1.9)]], 3, 2);
+        }
     }
 
     #[test]

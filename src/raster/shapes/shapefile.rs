@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<Found> {
 fn polygons(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<Ring<f64>>>> {
     let truncated = || damaged(path, format!("{} bytes, fewer than the file says it has", bytes.len()));
     // Lengths are big-endian and in units of two bytes, the geometry is little-endian.
-    let words = |at: usize| bytes.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b) as usize * 2);
+    let words = |at: usize| bytes.get(at..)?.first_chunk().map(|b| (u32::from_be_bytes(*b) as usize).saturating_mul(2));
     let end = words(24).filter(|end| *end >= HEADER_BYTES).ok_or_else(truncated)?;
     let mut rest = bytes.get(HEADER_BYTES..end).ok_or_else(truncated)?;
     let mut polygons = Vec::new();
