@@ -5,8 +5,8 @@
 //! - [`cli`]: the subcommands of the program `glavitu`.
 //! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
-//! - [`evaluate`]: confidence calibration.
 //! - [`dataset`]: tile files and generated glaciers.
+//! - [`evaluate`]: how good a prediction is; confidence calibration.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
 //! - [`device`]: which executor to use.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, completions, dataset, devices, export, forward, import, info, optimise_region, predict, train,
+    backward, completions, dataset, devices, evaluate, export, forward, import, info, optimise_region, predict, train,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -30,6 +30,7 @@ enum Command {
     Predict(Box<predict::PredictArgs>),
     Train(Box<train::TrainArgs>),
     OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
+    Evaluate(evaluate::EvaluateArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Train(args) => train::run(&args),
         Command::OptimiseRegion(args) => optimise_region::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),

@@ -3,10 +3,12 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write, stdout};
 
+mod assumed_crs;
 pub mod backward;
 pub mod completions;
 pub mod dataset;
 pub mod devices;
+pub mod evaluate;
 pub mod export;
 pub mod forward;
 pub mod import;

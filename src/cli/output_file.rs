@@ -1,7 +1,9 @@
-//! What is checked of an output file before any work begins.
+//! What is checked of outputs before any work begins, and folders of files that appear together.
 
+use std::fs;
 use std::path::Path;
 
+use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
 
 /// Fails if `output` cannot become a file because its folder is missing or it is a folder itself, or if it is one of
@@ -21,4 +23,34 @@ pub(super) fn check_output(output: &Path, inputs: &[&Path]) -> Result<()> {
         return wrong("a file that is read".into(), "another file to write", "give the output another name");
     }
     Ok(())
+}
+
+/// Finds out before computing whether files can be made in a folder, or the folder in the first one above it that exists.
+pub(super) fn check_writable(folder: &Path) -> Result<()> {
+    let mut existing = folder;
+    while !existing.exists() {
+        existing = match existing.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+    }
+    tempfile::tempfile_in(existing).map(drop).map_err(|e| Error::io("write to the folder", existing, e))
+}
+
+/// Writes all that `stage` stages to a folder, or nothing and leaves no new folder behind.
+pub(super) fn write_folder<T>(folder: &Path, stage: impl FnOnce(&mut StagedFiles) -> Result<T>) -> Result<T> {
+    let is_new = !folder.exists();
+    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let all = || {
+        let mut staged = StagedFiles::new();
+        let result = stage(&mut staged)?;
+        staged.publish()?;
+        Ok(result)
+    };
+    let result = all();
+    if result.is_err() && is_new {
+        // Only an empty folder can be removed so.
+        let _ = fs::remove_dir(folder);
+    }
+    result
 }

@@ -1,6 +1,5 @@
 //! `glavitu predict`: a scene's rasters to glacier outlines.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +9,8 @@ use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::atomic_file::{StagedFiles, check_replaceable};
+use crate::atomic_file::check_replaceable;
+use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
 use crate::cli::scene_args::SceneArgs;
 use crate::device;
@@ -188,23 +188,13 @@ fn write(
     origin: &[(String, String)],
     report: impl FnOnce() -> Value,
 ) -> Result<Value> {
-    let is_new = !args.output.exists();
-    fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
-    let all = || {
-        let mut staged = StagedFiles::new();
-        products.stage(&args.output, origin, &title(&args.model), &mut staged)?;
+    Ok(write_folder(&args.output, |staged| {
+        products.stage(&args.output, origin, &title(&args.model), staged)?;
         let report = report();
         staged.stage_bytes(args.output.join(REPORT), format!("{report:#}\n").as_bytes())?;
         stop_if_interrupted()?;
-        staged.publish()?;
         Ok(report)
-    };
-    let result = all();
-    if result.is_err() && is_new {
-        // Only an empty folder can be removed so.
-        let _ = fs::remove_dir(&args.output);
-    }
-    result
+    })?)
 }
 
 fn stop_if_interrupted() -> Result<(), Error> {
@@ -269,18 +259,6 @@ fn check_smoothing(size: usize) -> Result<(), Error> {
         "an odd number of pixels up to 101",
         "give 3, say, or leave it out",
     ))
-}
-
-/// Finds out before computing whether files can be made in a folder, or the folder in the first one above it that exists.
-fn check_writable(folder: &Path) -> Result<(), Error> {
-    let mut existing = folder;
-    while !existing.exists() {
-        existing = match existing.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-    }
-    tempfile::tempfile_in(existing).map(drop).map_err(|e| Error::io("write to the folder", existing, e))
 }
 
 /// Finds out before computing whether the scene lies on the Earth, as its outlines' areas need.

@@ -180,14 +180,6 @@ impl<'a> Products<'a> {
         let bands = [4, 3, 2].map(|band| self.scene.channel(Feature::Optical, band).unwrap_or(&self.probability));
         picture.add_rows(bands, Some(&self.confidence))?;
         let outlines: Vec<Polygon<u32>> = self.glaciers.iter().map(|g| g.pixels.clone()).collect();
-        write_png(&picture.draw(&outlines, &Caption { title, pixel_m: self.pixel_m() }), path)
-    }
-
-    /// The mean side of a pixel in metres, where the CRS tells.
-    fn pixel_m(&self) -> Option<f64> {
-        let grid = self.scene.grid();
-        let t = grid.transform;
-        let side = (t[0] * t[4] - t[1] * t[3]).abs().sqrt();
-        grid.crs.as_ref()?.metres_per_unit().map(|metres| side * metres)
+        write_png(&picture.draw(&outlines, &Caption { title, pixel_m: grid.pixel_m() }), path)
     }
 }

@@ -103,6 +103,24 @@ impl Crs {
         })
     }
 
+    /// The CRS of a well-known text (OGC 01-009 or ESRI's spelling), as in `.prj` files and GeoPackages.
+    ///
+    /// The EPSG code the text carries wins. `proj` is empty where the text has no code and a method that is not known.
+    #[must_use]
+    pub fn from_wkt(text: &str) -> Self {
+        if let Some(crs) = wkt::epsg_of(text).and_then(|code| Self::from_epsg(code).ok()) {
+            return crs;
+        }
+        let proj = wkt::proj_from_wkt(text).or_else(|| wkt::proj_extension(text)).unwrap_or_default();
+        Self {
+            epsg: None,
+            name: wkt::name_of(text).unwrap_or("unnamed").to_string(),
+            geographic: proj.contains("+proj=longlat"),
+            proj,
+            keys: GeoKeys::default(),
+        }
+    }
+
     /// Well-known text (OGC 01-009, "WKT 1") for the table of spatial reference systems of a GeoPackage.
     #[must_use]
     pub fn wkt(&self) -> String {
@@ -190,17 +208,18 @@ fn significant_parameters(definition: &str) -> Vec<(String, Option<f64>, String)
 /// How many degrees beyond a pole a pixel may reach.
 const POLE_TOLERANCE: f64 = 0.01;
 
-/// A prepared transformation from one CRS to longitude and latitude on WGS 84.
+/// A prepared transformation from one CRS to longitude and latitude on WGS 84, or back.
 pub struct Transformer {
     from: Proj,
     to: Proj,
-    geographic: bool,
+    from_degrees: bool,
+    to_degrees: bool,
     name: String,
 }
 
 impl std::fmt::Debug for Transformer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Transformer").field("from", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("Transformer").field("crs", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -210,29 +229,20 @@ impl Transformer {
     /// # Errors
     /// The CRS has no known definition, or one that `proj4rs` does not implement.
     pub fn to_longitude_latitude(crs: &Crs) -> Result<Self> {
-        if crs.proj.is_empty() {
-            return Err(Error::bad_argument(
-                format!("the CRS {}, whose definition is not known", crs.name),
-                "a CRS with an EPSG code or a common projection",
-                "assign it with gdal_edit.py -a_srs EPSG:code file.tif",
-            ));
-        }
-        let fail = |e: proj4rs::errors::Error| {
-            Error::bad_argument(
-                format!("the CRS {} ({}), which cannot be transformed ({e})", crs.name, crs.proj),
-                "a CRS with a common projection, such as UTM or polar stereographic",
-                "reproject the file with gdalwarp -t_srs",
-            )
-        };
-        Ok(Self {
-            from: Proj::from_proj_string(&crs.proj).map_err(fail)?,
-            to: Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(fail)?,
-            geographic: crs.geographic,
-            name: crs.name.clone(),
-        })
+        let (from, to) = prepare(crs)?;
+        Ok(Self { from, to, from_degrees: crs.geographic, to_degrees: true, name: crs.name.clone() })
     }
 
-    /// Longitude and latitude in degrees of a point in units of the CRS.
+    /// Prepares the transformation of longitude and latitude in degrees (WGS 84) to coordinates in `crs`.
+    ///
+    /// # Errors
+    /// As [`Transformer::to_longitude_latitude`].
+    pub fn from_longitude_latitude(crs: &Crs) -> Result<Self> {
+        let (to, from) = prepare(crs)?;
+        Ok(Self { from, to, from_degrees: true, to_degrees: crs.geographic, name: crs.name.clone() })
+    }
+
+    /// A transformed point: longitude and latitude in degrees of one in units of the CRS, or the other way round.
     ///
     /// # Errors
     /// The point lies outside the projection's domain.
@@ -244,7 +254,7 @@ impl Transformer {
                 "check the file's georeference",
             )
         };
-        let y = if self.geographic && y.abs() > 90.0 {
+        let y = if self.from_degrees && y.abs() > 90.0 {
             // The rim of pixels centred on a pole.
             if y.abs() > 90.0 + POLE_TOLERANCE {
                 return Err(fail("there is no such latitude"));
@@ -254,12 +264,64 @@ impl Transformer {
             y
         };
         // proj4rs takes and gives radians wherever a CRS is geographic.
-        let mut point = if self.geographic { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
+        let mut point = if self.from_degrees { (x.to_radians(), y.to_radians(), 0.0) } else { (x, y, 0.0) };
         transform(&self.from, &self.to, &mut point).map_err(|e| fail(&e.to_string()))?;
-        let (longitude, latitude) = (point.0.to_degrees(), point.1.to_degrees());
-        if !longitude.is_finite() || !latitude.is_finite() {
+        let (x, y) = if self.to_degrees { (point.0.to_degrees(), point.1.to_degrees()) } else { (point.0, point.1) };
+        if !x.is_finite() || !y.is_finite() {
             return Err(fail("the result is not a number"));
         }
-        Ok((longitude, latitude))
+        Ok((x, y))
+    }
+}
+
+/// A CRS and WGS 84 as `proj4rs` has them.
+fn prepare(crs: &Crs) -> Result<(Proj, Proj)> {
+    if crs.proj.is_empty() {
+        return Err(Error::bad_argument(
+            format!("the CRS {}, whose definition is not known", crs.name),
+            "a CRS with an EPSG code or a common projection",
+            "assign it with gdal_edit.py -a_srs EPSG:code file.tif",
+        ));
+    }
+    let fail = |e: proj4rs::errors::Error| {
+        Error::bad_argument(
+            format!("the CRS {} ({}), which cannot be transformed ({e})", crs.name, crs.proj),
+            "a CRS with a common projection, such as UTM or polar stereographic",
+            "reproject the file with gdalwarp -t_srs",
+        )
+    };
+    let own = Proj::from_proj_string(&crs.proj).map_err(fail)?;
+    Ok((own, Proj::from_proj_string("+proj=longlat +datum=WGS84 +no_defs").map_err(fail)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        for (code, x, y) in
+            [(32611, 480_000.0, 5_780_000.0), (4326, -117.2, 52.2), (3413, 3e5, -1.2e6), (3031, -1e5, 2e5)]
+        {
+            let crs = Crs::from_epsg(code).expect("a registered code");
+            let (longitude, latitude) = crs.longitude_latitude(x, y).expect("on the map");
+            let back = Transformer::from_longitude_latitude(&crs).expect("a common projection");
+            let (u, v) = back.apply(longitude, latitude).expect("on the Earth");
+            let unit = if crs.geographic { 1e-9 } else { 1e-3 };
+            assert!((u - x).abs() < unit && (v - y).abs() < unit, "{code}: {u} {v}");
+        }
+    }
+
+    #[test]
+    fn well_known_text() {
+        let utm = Crs::from_epsg(32611).expect("a registered code");
+        assert_eq!(Crs::from_wkt(&utm.wkt()).epsg, Some(32611));
+        // Without a code, the parameters tell.
+        let bare = Crs::from_wkt(&wkt::wkt_from_proj("mine", "+proj=utm +zone=11 +datum=WGS84 +units=m +no_defs"));
+        assert_eq!((bare.epsg, bare.geographic, bare.name.as_str()), (None, false, "mine"));
+        let (x, y) = bare.longitude_latitude(480_000.0, 5_780_000.0).expect("on the map");
+        let (u, v) = utm.longitude_latitude(480_000.0, 5_780_000.0).expect("on the map");
+        assert!((x - u).abs() < 1e-12 && (y - v).abs() < 1e-12);
+        assert!(Crs::from_wkt("nonsense").proj.is_empty());
     }
 }

@@ -40,6 +40,23 @@ impl Grid {
         (t[0] * col + t[1] * row + t[2], t[3] * col + t[4] * row + t[5])
     }
 
+    /// The pixel position (column, row) of map coordinates; the inverse of [`Grid::position`].
+    #[must_use]
+    pub fn pixel_at(&self, x: f64, y: f64) -> (f64, f64) {
+        let t = &self.transform;
+        let (dx, dy) = (x - t[2], y - t[5]);
+        let determinant = t[0] * t[4] - t[1] * t[3];
+        ((t[4] * dx - t[1] * dy) / determinant, (t[0] * dy - t[3] * dx) / determinant)
+    }
+
+    /// The mean side of a pixel in metres, where the CRS tells.
+    #[must_use]
+    pub fn pixel_m(&self) -> Option<f64> {
+        let t = &self.transform;
+        let side = (t[0] * t[4] - t[1] * t[3]).abs().sqrt();
+        self.crs.as_ref()?.metres_per_unit().map(|metres| side * metres)
+    }
+
     /// The whole raster as a window.
     #[must_use]
     pub fn window(&self) -> Window {
@@ -86,7 +103,7 @@ pub fn check_same_grid(a: (&Path, &Grid), b: (&Path, &Grid)) -> Result<()> {
         found.push(format!("pixels of {}", describe_pixels(tb)));
         expected.push(describe_pixels(ta));
     } else {
-        let (cols, rows) = pixels_between(ta, tb);
+        let (cols, rows) = grid_a.pixel_at(tb[2], tb[5]);
         if !(cols.abs() <= TOLERANCE && rows.abs() <= TOLERANCE) {
             // Rounded first, for no -0.00.
             let [cols, rows] = [cols, rows].map(|n| (n * 100.0).round() / 100.0 + 0.0);
@@ -127,13 +144,6 @@ fn describe_pixels(t: &[f64; 6]) -> String {
     }
 }
 
-/// How many columns and rows the origin of `b` lies from that of `a`.
-fn pixels_between(a: &[f64; 6], b: &[f64; 6]) -> (f64, f64) {
-    let (dx, dy) = (b[2] - a[2], b[5] - a[5]);
-    let determinant = a[0] * a[4] - a[1] * a[3];
-    ((a[4] * dx - a[1] * dy) / determinant, (a[0] * dy - a[3] * dx) / determinant)
-}
-
 fn describe_crs(crs: Option<&Crs>) -> String {
     match crs {
         None => "not given".into(),
@@ -154,6 +164,16 @@ mod tests {
         match check_same_grid((Path::new("a.tif"), &grid()), (Path::new("b.tif"), other)) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn positions_and_pixels() {
+        for transform in [[30.0, 0.0, 5e5, 0.0, -30.0, 6e6], [20.0, 5.0, 5e5, 4.0, -25.0, 6e6]] {
+            let grid = Grid { transform, ..grid() };
+            let (x, y) = grid.position(3.25, 7.5);
+            let (col, row) = grid.pixel_at(x, y);
+            assert!((col - 3.25).abs() < 1e-9 && (row - 7.5).abs() < 1e-9, "{col} {row}");
         }
     }
 

@@ -67,6 +67,19 @@ pub struct Caption<'a> {
     pub pixel_m: Option<f64>,
 }
 
+/// A class of pixels to be coloured, for [`Quicklook::draw_marks`].
+#[derive(Debug, Clone, Copy)]
+pub struct Mark<'a> {
+    /// The class.
+    pub value: u8,
+    /// Red, green and blue.
+    pub colour: [u8; 3],
+    /// How much of the ground the colour hides: 0 nothing, 1 all.
+    pub opacity: f32,
+    /// What the legend calls it.
+    pub name: &'a str,
+}
+
 impl Quicklook {
     /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are hatched.
     ///
@@ -135,17 +148,7 @@ impl Quicklook {
     /// opens up the dark ground beside the snow. Edges on the scene's border are not drawn: the glacier does not end there.
     #[must_use]
     pub fn draw(&self, outlines: &[Polygon<u32>], caption: &Caption<'_>) -> RgbImage {
-        let up = self.enlargement();
-        let (wide, high) = (self.cells_wide, self.cells.len() / self.cells_wide);
-        let mut scene = RgbImage::new(narrow(wide * up), narrow(high * up));
-        let stretch = self.stretch();
-        for (x, y, pixel) in scene.enumerate_pixels_mut() {
-            let cell = &self.cells[y as usize / up * wide + x as usize / up];
-            *pixel = match cell.colour(&stretch) {
-                Some(colour) => doubtful(colour, (x, y), cell.doubt()),
-                None => GAP[(x / 8 + y / 8) as usize % 2],
-            };
-        }
+        let mut scene = self.ground(|colour, place, cell| doubtful(colour, place, self.cells[cell].doubt()));
         // All casings first: where lines run close together, the bright ones must stay whole.
         // In a reduced scene outlines are dense, so lines lose one pixel.
         let thinner = u32::from(self.factor > 1);
@@ -156,7 +159,60 @@ impl Quicklook {
                 }
             }
         }
-        self.frame(&scene, caption)
+        let mut items = vec![Item { symbol: Symbol::Outline, text: "Glacier outline".into() }];
+        if self.has_confidence {
+            items.push(Item { symbol: Symbol::Doubt, text: format!("Confidence < {}", self.threshold) });
+        }
+        self.frame(&scene, caption, items, "No data")
+    }
+
+    /// Draws the picture with classes (`height * width` of the scene, row by row) in colours over the ground. Classes without a mark stay as they are;
+    /// gaps are called "not counted".
+    ///
+    /// # Errors
+    /// There are not as many classes as pixels.
+    pub fn draw_marks(&self, classes: &[u8], marks: &[Mark<'_>], caption: &Caption<'_>) -> Result<RgbImage> {
+        if classes.len() != self.width * self.height {
+            return Err(Error::shape(
+                "draw a picture",
+                format!("{} classes", classes.len()),
+                format!("{} x {}", self.width, self.height),
+            ));
+        }
+        // In a reduced scene a cell has several classes, each with its part of the cell.
+        let mut counts = vec![0_u32; self.cells.len() * marks.len()];
+        for (i, class) in classes.iter().enumerate() {
+            if let Some(mark) = marks.iter().position(|mark| mark.value == *class) {
+                let cell = i / self.width / self.factor * self.cells_wide + i % self.width / self.factor;
+                counts[cell * marks.len() + mark] += 1;
+            }
+        }
+        let scene = self.ground(|colour, _, cell| {
+            let counts = &counts[cell * marks.len()..][..marks.len()];
+            let valid = self.cells[cell].valid.max(1) as f32;
+            marks.iter().zip(counts).fold(colour, |under, (mark, count)| {
+                mix(under, Rgb(mark.colour), mark.opacity * (*count as f32 / valid).min(1.0))
+            })
+        });
+        let item =
+            |mark: &Mark<'_>| Item { symbol: Symbol::Mark(Rgb(mark.colour), mark.opacity), text: mark.name.to_owned() };
+        Ok(self.frame(&scene, caption, marks.iter().map(item).collect(), "Not counted"))
+    }
+
+    /// The scene in its colours, which `change` may alter by place in the picture and number of the cell; gaps as a chequerboard.
+    fn ground(&self, change: impl Fn(Rgb<u8>, (u32, u32), usize) -> Rgb<u8>) -> RgbImage {
+        let up = self.enlargement();
+        let (wide, high) = (self.cells_wide, self.cells.len() / self.cells_wide);
+        let mut scene = RgbImage::new(narrow(wide * up), narrow(high * up));
+        let stretch = self.stretch();
+        for (x, y, pixel) in scene.enumerate_pixels_mut() {
+            let cell = y as usize / up * wide + x as usize / up;
+            *pixel = match self.cells[cell].colour(&stretch) {
+                Some(colour) => change(colour, (x, y), cell),
+                None => GAP[(x / 8 + y / 8) as usize % 2],
+            };
+        }
+        scene
     }
 
     /// Picture pixels per cell.
@@ -211,12 +267,17 @@ impl Quicklook {
         }
     }
 
-    /// Title above and legend below.
-    fn frame(&self, scene: &RgbImage, caption: &Caption<'_>) -> RgbImage {
+    /// Title above and legend below: `items`, gaps under their name, and a scale bar.
+    fn frame(&self, scene: &RgbImage, caption: &Caption<'_>, mut items: Vec<Item>, gaps: &str) -> RgbImage {
         let (wide, high) = scene.dimensions();
         let scale = if wide >= 640 { 2 } else { 1 };
         let line = lettering::HEIGHT * scale + MARGIN;
-        let items = self.legend(caption, wide);
+        if self.cells.iter().any(|cell| cell.valid == 0) {
+            items.push(Item { symbol: Symbol::Gap, text: gaps.into() });
+        }
+        if let Some((km, length)) = caption.pixel_m.and_then(|m| self.scale_bar(m, wide)) {
+            items.push(Item { symbol: Symbol::Bar(length), text: format!("{km} km") });
+        }
         // Items follow each other and wrap.
         let symbol = 2 * lettering::HEIGHT * scale;
         let mut places = Vec::new();
@@ -243,20 +304,6 @@ impl Quicklook {
             lettering::draw(&mut picture, &item.text, x + length + MARGIN, y, scale, INK);
         }
         picture
-    }
-
-    fn legend(&self, caption: &Caption<'_>, wide: u32) -> Vec<Item> {
-        let mut items = vec![Item { symbol: Symbol::Outline, text: "Glacier outline".into() }];
-        if self.has_confidence {
-            items.push(Item { symbol: Symbol::Doubt, text: format!("Confidence < {}", self.threshold) });
-        }
-        if self.cells.iter().any(|cell| cell.valid == 0) {
-            items.push(Item { symbol: Symbol::Gap, text: "No data".into() });
-        }
-        if let Some((km, length)) = caption.pixel_m.and_then(|m| self.scale_bar(m, wide)) {
-            items.push(Item { symbol: Symbol::Bar(length), text: format!("{km} km") });
-        }
-        items
     }
 
     /// The longest round distance (km) that takes at most a quarter of the width, and its pixels.
@@ -312,6 +359,7 @@ enum Symbol {
     Outline,
     Doubt,
     Gap,
+    Mark(Rgb<u8>, f32),
     Bar(u32),
 }
 
@@ -331,6 +379,7 @@ impl Item {
                     Symbol::Outline if off < HALF_CASING || dy + HALF_CASING == middle => CASING,
                     Symbol::Outline => Rgb([150, 160, 160]),
                     Symbol::Doubt => doubtful(Rgb([150, 160, 160]), (dx, dy), 1.0),
+                    Symbol::Mark(colour, opacity) => mix(Rgb([150, 160, 160]), colour, opacity),
                     Symbol::Gap => GAP[(dx / 4 + dy / 4) as usize % 2],
                     Symbol::Bar(_) if off <= 1 || dx < 2 || dx + 2 >= length => INK,
                     Symbol::Bar(_) => PAPER,
@@ -407,6 +456,30 @@ mod tests {
         // A line of the hatch over magenta's missing green, and the ground between lines.
         assert!(picture.get_pixel(225, 225).0[1] < 110);
         assert!(picture.get_pixel(228, 225).0[1] > 140);
+    }
+
+    #[test]
+    fn marks_colour_the_ground() {
+        let mut look = Quicklook::new(4, 4, 0.0).expect("a scene");
+        let mut flat = [0.5; 16];
+        flat[3] = f32::NAN;
+        look.add_rows([&flat; 3], None).expect("all rows");
+        let mut classes = [0; 16];
+        (classes[5], classes[3]) = (2, 2);
+        let marks = [Mark { value: 2, colour: [255, 0, 0], opacity: 1.0, name: "Too much" }];
+        let picture = look.draw_marks(&classes, &marks, &Caption::default()).expect("all classes");
+        assert_eq!(*picture.get_pixel(100, 100), Rgb([255, 0, 0]));
+        assert_eq!(picture.get_pixel(60, 100).0[1], 163);
+        assert!(GAP.contains(picture.get_pixel(200, 10)));
+        assert!(look.draw_marks(&classes[1..], &marks, &Caption::default()).is_err());
+        // Three by three pixels to a cell, one of them marked.
+        let mut wide = Quicklook::new(3, 4098, 0.0).expect("a scene");
+        wide.add_rows([&vec![0.5; 3 * 4098]; 3], None).expect("all rows");
+        let mut classes = vec![0; 3 * 4098];
+        classes[4099] = 2;
+        let picture = wide.draw_marks(&classes, &marks, &Caption::default()).expect("all classes");
+        assert_eq!(picture.get_pixel(0, 0).0[1], 145);
+        assert_eq!(picture.get_pixel(1, 0).0[1], 163);
     }
 
     #[test]

@@ -286,6 +286,32 @@ fn projected_wkt(name: &str, definition: &str) -> Option<String> {
     ))
 }
 
+/// The EPSG code of the whole text: its `AUTHORITY`, or its `ID` in well-known text 2.
+pub(crate) fn epsg_of(text: &str) -> Option<u32> {
+    let (root, _) = parse_node(text, 0)?;
+    let authority = root.child("AUTHORITY").or_else(|| root.child("ID"))?;
+    if !authority.name().eq_ignore_ascii_case("EPSG") {
+        return None;
+    }
+    match (authority.texts.get(1), authority.numbers.first()) {
+        (Some(code), _) => code.parse().ok(),
+        (None, Some(code)) => code.to_string().parse().ok(),
+        (None, None) => None,
+    }
+}
+
+/// The PROJ definition that GDAL, and our own GeoPackages, put beside a method without a name in well-known text.
+///
+/// Ellipsoids of free size are left alone: they can be no Earth, and the text comes from anywhere.
+pub(crate) fn proj_extension(text: &str) -> Option<String> {
+    let (root, _) = parse_node(text, 0)?;
+    let extension = root.child("EXTENSION").filter(|node| node.name() == "PROJ4")?;
+    let definition = extension.texts.get(1).filter(|text| text.len() < 1000)?;
+    let has = |key: &str| definition.split_whitespace().any(|parameter| parameter.starts_with(key));
+    let is_earth = (has("+datum=") || has("+ellps=")) && !["+a=", "+b=", "+R=", "+rf=", "+f="].into_iter().any(has);
+    (has("+proj=") && is_earth).then(|| definition.clone())
+}
+
 /// The quoted name at the start of well-known text.
 pub(crate) fn name_of(text: &str) -> Option<&str> {
     text.split('"').nth(1)
@@ -318,6 +344,21 @@ mod tests {
             assert_eq!(proj_from_wkt(&wkt_from_proj("test", definition)).as_deref(), Some(definition));
         }
         assert!(wkt_from_proj("here", "").starts_with("LOCAL_CS[\"here\""));
+    }
+
+    #[test]
+    fn codes_and_extensions() {
+        assert_eq!(
+            epsg_of(r#"GEOGCS["WGS 84",DATUM["x",AUTHORITY["EPSG","6326"]],AUTHORITY["EPSG","4326"]]"#),
+            Some(4326)
+        );
+        assert_eq!(epsg_of(r#"PROJCRS["UTM",BASEGEOGCRS["WGS 84"],ID["EPSG",32611]]"#), Some(32611));
+        assert_eq!(epsg_of(r#"GEOGCS["WGS 84",DATUM["x",AUTHORITY["EPSG","6326"]]]"#), None);
+        assert_eq!(epsg_of(r#"GEOGCS["mine",AUTHORITY["ESRI","104000"]]"#), None);
+        let custom = |proj: &str| format!(r#"PROJCS["mine",PROJECTION["custom_proj4"],EXTENSION["PROJ4","{proj}"]]"#);
+        let definition = "+proj=cea +lat_ts=30 +datum=WGS84 +units=m";
+        assert_eq!(proj_extension(&custom(definition)).as_deref(), Some(definition));
+        assert_eq!(proj_extension(&custom("+proj=cea +a=1 +b=1")), None);
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! Any bytes as a file of polygons, by its first bytes GeoJSON, GeoPackage or Shapefile: reading may fail, but not panic, hang or take much memory.
+#![no_main]
+
+use std::io::Write;
+
+use glavitu::raster::shapes::Format;
+use glavitu::raster::{Crs, Grid, Shapes};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(mut file) = tempfile::NamedTempFile::new() else { return };
+    if file.write_all(bytes).is_err() {
+        return;
+    }
+    let Ok(Some(format)) = Format::detect(file.path()) else { return };
+    let Ok(shapes) = Shapes::read(file.path(), format) else { return };
+    let grid =
+        Grid { width: 64, height: 64, transform: [30.0, 0.0, 5e5, 0.0, -30.0, 6e6], crs: Crs::from_epsg(32611).ok() };
+    let _ = shapes.burn(&grid, grid.crs.as_ref());
+});

@@ -1,0 +1,180 @@
+//! Rasters and polygons as classes on a grid.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::raster::shapes::Format;
+use crate::raster::{Crs, Grid, RasterFile, Shapes};
+
+/// The class of a pixel that is a glacier.
+pub const GLACIER: u8 = 1;
+/// The class of a pixel that is not one.
+pub const OTHER: u8 = 0;
+/// No class: nodata, or not labelled.
+pub const UNKNOWN: u8 = 255;
+
+/// What the classes of a layer were made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A raster of 1, 0 and 255 or nodata.
+    Classes,
+    /// A raster of probabilities, cut at 0.5.
+    Probability,
+    /// Polygons, inside glacier, outside other.
+    Polygons,
+}
+
+/// A file that says what is a glacier where, opened.
+#[derive(Debug)]
+pub enum Source {
+    /// A GeoTIFF with one band.
+    Raster(Box<RasterFile>),
+    /// A file of polygons.
+    Polygons(PathBuf, Shapes),
+}
+
+impl Source {
+    /// Opens a raster or a file of polygons, told by its first bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read or is neither.
+    pub fn open(path: &Path) -> Result<Self> {
+        if let Some(format) = Format::detect(path)? {
+            return Ok(Self::Polygons(path.to_path_buf(), Shapes::read(path, format)?));
+        }
+        let file = RasterFile::open(path).map_err(|error| match error {
+            Error::BadFile { file, found, remedy, .. } if found.contains("not a TIFF") => {
+                let expected = "a GeoTIFF, GeoJSON, GeoPackage or Shapefile (.shp)";
+                Error::BadFile {
+                    file,
+                    found: "none of the formats it may have".into(),
+                    expected: expected.into(),
+                    remedy,
+                }
+            }
+            other => other,
+        })?;
+        if file.bands().len() != 1 {
+            let found = format!("{} bands", file.bands().len());
+            return Err(Error::bad_file(path, found, "one band of classes", "select it with gdal_translate -b"));
+        }
+        Ok(Self::Raster(Box::new(file)))
+    }
+
+    /// A raster's grid; polygons have none. `assumed` stands in for a CRS that the file does not name or that is not known.
+    #[must_use]
+    pub fn grid(&self, assumed: Option<&Crs>) -> Option<Grid> {
+        match self {
+            Self::Raster(file) => Some(with_crs(file.grid(), assumed)),
+            Self::Polygons(..) => None,
+        }
+    }
+
+    /// The classes of a prediction: 1 glacier, 0 other, 255 unknown, row by row. A raster of values between 0 and 1 is taken for probabilities:
+    /// glacier above 0.5, as `glavitu predict` decides.
+    ///
+    /// # Errors
+    /// A raster has other values or is one of confidences; polygons cannot be put on the grid.
+    pub fn predicted(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
+        match self {
+            Self::Raster(file) => {
+                if file.bands()[0].description.as_deref() == Some("confidence") {
+                    let remedy = "give the outlines.tif or probability.tif beside it";
+                    return Err(Error::bad_file(
+                        file.path(),
+                        "a raster of confidences",
+                        "classes or probabilities",
+                        remedy,
+                    ));
+                }
+                let values = file.read_window(0, file.grid().window())?;
+                let has_classes = values.iter().all(|v| class(*v).is_some());
+                if has_classes || !values.iter().all(|v| v.is_nan() || (0.0..=1.0).contains(v)) {
+                    return Ok((Kind::Classes, classes(file, &values)?));
+                }
+                let cut = |v: f32| if v.is_nan() { UNKNOWN } else { u8::from(v > 0.5) };
+                Ok((Kind::Probability, values.into_iter().map(cut).collect()))
+            }
+            Self::Polygons(path, shapes) => Ok((Kind::Polygons, burnt(path, shapes, grid, assumed)?)),
+        }
+    }
+
+    /// The classes of a reference: 1 glacier, 0 other, 255 not labelled, row by row.
+    ///
+    /// # Errors
+    /// A raster has other values; polygons cannot be put on the grid.
+    pub fn reference(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
+        match self {
+            Self::Raster(file) => {
+                let classes = classes(file, &file.read_window(0, file.grid().window())?)?;
+                if !classes.contains(&OTHER) && classes.contains(&UNKNOWN) {
+                    tracing::warn!(
+                        "{}: no pixel is 0 (other), so nothing can be predicted wrongly there; is 0 marked as nodata?",
+                        file.path().display()
+                    );
+                }
+                Ok((Kind::Classes, classes))
+            }
+            Self::Polygons(path, shapes) => Ok((Kind::Polygons, burnt(path, shapes, grid, assumed)?)),
+        }
+    }
+
+    /// Where pixels count, row by row: inside polygons, or where a raster is neither 0 nor nodata.
+    ///
+    /// # Errors
+    /// The raster cannot be read; polygons cannot be put on the grid.
+    pub fn valid(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<bool>> {
+        match self {
+            Self::Raster(file) => {
+                let values = file.read_window(0, file.grid().window())?;
+                Ok(values.into_iter().map(|v| !v.is_nan() && v != 0.0).collect())
+            }
+            Self::Polygons(_, shapes) => shapes.burn(grid, assumed),
+        }
+    }
+}
+
+/// A raster's grid with `assumed` where the CRS is missing or unknown.
+pub(super) fn with_crs(grid: &Grid, assumed: Option<&Crs>) -> Grid {
+    let known = grid.crs.as_ref().filter(|crs| !crs.proj.is_empty() || assumed.is_none());
+    Grid { crs: known.or(assumed).cloned(), ..grid.clone() }
+}
+
+/// The class that a value stands for.
+fn class(value: f32) -> Option<u8> {
+    if value == 1.0 {
+        Some(GLACIER)
+    } else if value == 0.0 {
+        Some(OTHER)
+    } else if value.is_nan() || value == 255.0 {
+        Some(UNKNOWN)
+    } else {
+        None
+    }
+}
+
+fn classes(file: &RasterFile, values: &[f32]) -> Result<Vec<u8>> {
+    let width = file.grid().width.max(1);
+    let classes = values.iter().enumerate().map(|(i, value)| {
+        class(*value).ok_or_else(|| {
+            Error::bad_file(
+                file.path(),
+                format!("the value {value} in row {}, column {}", i / width + 1, i % width + 1),
+                "1 for glacier, 0 for other, and 255 or nodata for unknown",
+                "reclassify the raster, for example with gdal_calc.py",
+            )
+        })
+    });
+    classes.collect()
+}
+
+fn burnt(path: &Path, shapes: &Shapes, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<u8>> {
+    let classes: Vec<u8> = shapes.burn(grid, assumed)?.into_iter().map(u8::from).collect();
+    if !classes.contains(&GLACIER) {
+        tracing::warn!("{}: no polygon covers the centre of a pixel; is it the right file?", path.display());
+    }
+    Ok(classes)
+}

@@ -1,0 +1,309 @@
+//! Polygons in: GeoJSON, GeoPackage and Shapefile, onto the pixels of a grid.
+//!
+//! Attributes are not read. Files are untrusted: every count is held against the bytes that are there before memory is asked for.
+
+mod geojson;
+mod geopackage;
+mod shapefile;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::raster::crs::{Crs, Transformer};
+use crate::raster::grid::Grid;
+use crate::raster::polygons::Ring;
+use crate::raster::rasterise::burn;
+
+/// The polygons of a file.
+#[derive(Debug, Clone)]
+pub struct Shapes {
+    path: PathBuf,
+    /// The rings of each polygon in coordinates of the CRS; what is inside is told by the even-odd rule.
+    pub polygons: Vec<Vec<Ring<f64>>>,
+    /// The coordinate reference system; `None` where the file names none. Its `proj` is empty where it is not known.
+    pub crs: Option<Crs>,
+}
+
+/// What kinds of files hold polygons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 7946 and the older GeoJSON 2008, which may name a CRS.
+    GeoJson,
+    /// OGC 12-128.
+    GeoPackage,
+    /// ESRI Shapefile: the `.shp` with its `.prj` beside it.
+    Shapefile,
+}
+
+impl Format {
+    /// Tells the format from a file's first bytes; `None` for anything else, such as a raster.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no file.
+    pub fn detect(path: &Path) -> Result<Option<Self>> {
+        let fail = |e| Error::io("read", path, e);
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(path).map_err(fail)?.is_file() {
+            let remedy = "give the path of one file";
+            return Err(Error::bad_file(path, "a folder, device or pipe", "a raster or a file of polygons", remedy));
+        }
+        let mut start = Vec::new();
+        File::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).map_err(fail)?;
+        let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).trim_ascii_start();
+        Ok(if start.starts_with(b"SQLite format 3\0") {
+            Some(Self::GeoPackage)
+        } else if start.starts_with(&shapefile::FILE_CODE.to_be_bytes()) {
+            Some(Self::Shapefile)
+        } else if text.starts_with(b"{") {
+            Some(Self::GeoJson)
+        } else {
+            None
+        })
+    }
+}
+
+impl Shapes {
+    /// Reads all polygons of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or has other geometries than polygons, no polygons, or several layers of them.
+    pub fn read(path: &Path, format: Format) -> Result<Self> {
+        let (polygons, crs) = match format {
+            Format::GeoJson => geojson::read(path)?,
+            Format::GeoPackage => geopackage::read(path)?,
+            Format::Shapefile => shapefile::read(path)?,
+        };
+        if let Some((x, y)) = polygons.iter().flatten().flatten().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
+            return Err(damaged(path, format!("the vertex ({x}, {y})")));
+        }
+        if polygons.is_empty() {
+            let remedy = "check that the file is the right one";
+            return Err(Error::bad_file(path, "no polygons", "at least one polygon", remedy));
+        }
+        Ok(Self { path: path.to_path_buf(), polygons, crs })
+    }
+
+    /// Which pixels of a grid have their centre in a polygon, row by row. `assumed` stands in for a CRS that is not known, the file's or
+    /// the grid's.
+    ///
+    /// Vertices are reprojected one by one, so edges are straight on the grid's map. Polygons far from the grid are left out before that:
+    /// coordinates on the other side of the Earth have no place on most maps.
+    ///
+    /// # Errors
+    /// A CRS is not known or not supported, a vertex has no place on the map, or memory does not suffice.
+    pub fn burn(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<bool>> {
+        let mut mask = Vec::new();
+        mask.try_reserve_exact(grid.len()).map_err(|_| {
+            let remedy = "evaluate a part of the scene";
+            Error::bad_argument(
+                format!("a grid of {} x {} pixels", grid.width, grid.height),
+                "one that fits into memory",
+                remedy,
+            )
+        })?;
+        mask.resize(grid.len(), false);
+        let known = |crs: Option<&Crs>| crs.or(assumed).filter(|crs| !crs.proj.is_empty()).or(assumed).cloned();
+        let (Some(own), Some(target)) = (known(self.crs.as_ref()), known(grid.crs.as_ref())) else {
+            let (found, remedy) = if known(self.crs.as_ref()).is_none() {
+                (
+                    "polygons without a known CRS",
+                    "give --assume-crs EPSG:CODE, or write one with ogr2ogr -a_srs EPSG:CODE",
+                )
+            } else {
+                (
+                    "polygons for a grid without a known CRS",
+                    "give --assume-crs EPSG:CODE, or gdal_edit.py -a_srs EPSG:CODE",
+                )
+            };
+            return Err(Error::bad_file(&self.path, found, "CRSs that are known", remedy));
+        };
+        if own.is_same(&target) {
+            for polygon in &self.polygons {
+                let pixels = |&(x, y): &(f64, f64)| grid.pixel_at(x, y);
+                let rings: Vec<Ring<f64>> = polygon.iter().map(|ring| ring.iter().map(pixels).collect()).collect();
+                burn(&rings, grid.width, &mut mask);
+            }
+            return Ok(mask);
+        }
+        let to_earth = Transformer::to_longitude_latitude(&own)?;
+        let to_map = Transformer::from_longitude_latitude(&target)?;
+        let reach = Reach::of(grid, &Transformer::to_longitude_latitude(&target)?);
+        for polygon in &self.polygons {
+            let on_earth = transformed(polygon, |x, y| to_earth.apply(x, y)).map_err(|e| self.blame(e))?;
+            if reach.touches(&on_earth) {
+                let to_pixels = |x, y| to_map.apply(x, y).map(|(x, y)| grid.pixel_at(x, y));
+                burn(&transformed(&on_earth, to_pixels).map_err(|e| self.blame(e))?, grid.width, &mut mask);
+            }
+        }
+        Ok(mask)
+    }
+
+    /// Says which file a point comes from.
+    fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::BadArgument { found, expected, remedy } => Error::bad_file(&self.path, found, expected, remedy),
+            other => other,
+        }
+    }
+}
+
+fn transformed(rings: &[Ring<f64>], point: impl Fn(f64, f64) -> Result<(f64, f64)>) -> Result<Vec<Ring<f64>>> {
+    rings.iter().map(|ring| ring.iter().map(|&(x, y)| point(x, y)).collect()).collect()
+}
+
+/// Samples along each side of a grid, for its place on the Earth.
+const SAMPLES: u32 = 33;
+
+/// Where on the Earth a grid lies, in degrees, generously.
+#[derive(Debug)]
+struct Reach {
+    longitude: f64,
+    half_width: f64,
+    south: f64,
+    north: f64,
+}
+
+impl Reach {
+    fn of(grid: &Grid, to_earth: &Transformer) -> Self {
+        let at = |col: f64, row: f64| {
+            let (x, y) = grid.position(grid.width as f64 * col, grid.height as f64 * row);
+            to_earth.apply(x, y).ok()
+        };
+        let steps = || (0..SAMPLES).map(|step| f64::from(step) / f64::from(SAMPLES - 1));
+        // Corners of a map of a hemisphere lie beside the Earth.
+        let places: Vec<(f64, f64)> = steps().flat_map(|row| steps().filter_map(move |col| at(col, row))).collect();
+        let longitude = at(0.5, 0.5).map_or(0.0, |place| place.0);
+        let half_width = places.iter().map(|place| apart(place.0, longitude).abs()).fold(0.0, f64::max);
+        let south = places.iter().map(|place| place.1).fold(90.0, f64::min);
+        let north = places.iter().map(|place| place.1).fold(-90.0, f64::max);
+        // Between samples there may be a little more, around a pole all longitudes.
+        let margin = 0.1 + 0.1 * (north - south).max(half_width);
+        let (south, north) = (south - margin, north + margin);
+        let polar = south < -80.0 || north > 80.0;
+        Self {
+            longitude,
+            half_width: if polar || half_width > 60.0 || places.is_empty() { 180.0 } else { half_width + margin },
+            south: if polar && south < 0.0 || places.is_empty() { -90.0 } else { south },
+            north: if polar && north > 0.0 || places.is_empty() { 90.0 } else { north },
+        }
+    }
+
+    /// Whether a polygon's bounding box in degrees meets the grid's.
+    fn touches(&self, rings: &[Ring<f64>]) -> bool {
+        let range = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+        };
+        let (south, north) = range(&mut rings.iter().flatten().map(|place| place.1));
+        let (west, east) = range(&mut rings.iter().flatten().map(|place| apart(place.0, self.longitude)));
+        south <= self.north && north >= self.south && west <= self.half_width && east >= -self.half_width
+    }
+}
+
+/// The difference of two longitudes, -180 to 180 degrees.
+fn apart(a: f64, b: f64) -> f64 {
+    (a - b + 180.0).rem_euclid(360.0) - 180.0
+}
+
+/// Polygons as the readers give them, with their CRS.
+type Found = (Vec<Vec<Ring<f64>>>, Option<Crs>);
+
+fn damaged(path: &Path, found: impl Into<String>) -> Error {
+    Error::bad_file(path, found, "an undamaged file of polygons", "download or write it again")
+}
+
+fn wrong_geometry(path: &Path, found: &str) -> Error {
+    let remedy = "keep the polygons only, for example with ogr2ogr -where \"OGR_GEOMETRY LIKE '%POLYGON'\"";
+    Error::bad_file(path, format!("a geometry of type {found}"), "Polygon or MultiPolygon", remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(polygons: Vec<Vec<Ring<f64>>>, crs: Option<Crs>) -> Shapes {
+        Shapes { path: "polygons".into(), polygons, crs }
+    }
+
+    fn epsg(code: u32) -> Crs {
+        Crs::from_epsg(code).expect("a registered code")
+    }
+
+    fn grid(crs: Option<Crs>) -> Grid {
+        Grid { width: 40, height: 30, transform: [30.0, 0.0, 480_000.0, 0.0, -30.0, 5_780_900.0], crs }
+    }
+
+    fn rectangle(x0: f64, y0: f64, x1: f64, y1: f64) -> Ring<f64> {
+        vec![(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+    }
+
+    #[test]
+    fn the_same_from_any_crs() {
+        let utm = rectangle(480_100.0, 5_780_100.0, 480_700.0, 5_780_500.0);
+        let hole = rectangle(480_200.0, 5_780_200.0, 480_400.0, 5_780_300.0);
+        let grid = grid(Some(epsg(32611)));
+        let direct = shapes(vec![vec![utm.clone(), hole.clone()]], Some(epsg(32611))).burn(&grid, None).expect("burnt");
+        // Centres at 480015 + 30 i: 20 x 13 pixels (columns 3 to 22, rows 13 to 26 less one), less 7 x 3 or 4 of the hole.
+        let count = direct.iter().filter(|inside| **inside).count();
+        let centres = |low: f64, high: f64, first: f64| {
+            (0..40).filter(|&i| (low..high).contains(&(first + 30.0 * f64::from(i)))).count()
+        };
+        let expected = centres(480_100.0, 480_700.0, 480_015.0) * centres(5_780_100.0, 5_780_500.0, 5_780_015.0)
+            - centres(480_200.0, 480_400.0, 480_015.0) * centres(5_780_200.0, 5_780_300.0, 5_780_015.0);
+        assert_eq!(count, expected);
+        for code in [4326, 32612, 3413] {
+            let other = epsg(code);
+            let back = Transformer::from_longitude_latitude(&other).expect("a common projection");
+            let rings = [&utm, &hole].map(|ring| {
+                let moved = ring.iter().map(|&(x, y)| {
+                    let (longitude, latitude) = epsg(32611).longitude_latitude(x, y).expect("on the map");
+                    back.apply(longitude, latitude).expect("on the map")
+                });
+                moved.collect::<Ring<f64>>()
+            });
+            let found = shapes(vec![rings.to_vec()], Some(other)).burn(&grid, None).expect("burnt");
+            assert!(found == direct, "{code}");
+        }
+    }
+
+    #[test]
+    fn far_polygons_do_not_matter() {
+        let here = rectangle(-117.292, 52.170, -117.288, 52.174);
+        let grid = grid(Some(epsg(32611)));
+        let alone = shapes(vec![vec![here.clone()]], Some(epsg(4326))).burn(&grid, None).expect("burnt");
+        assert!(alone.contains(&true) && alone.contains(&false));
+        // The other side of the Earth, which transverse Mercator cannot show.
+        let far = rectangle(62.0, -50.0, 63.0, -49.0);
+        let both = shapes(vec![vec![far], vec![here]], Some(epsg(4326))).burn(&grid, None).expect("burnt");
+        assert!(both == alone);
+        // Across the date line, with longitudes either way.
+        let islands = Grid { transform: [0.1, 0.0, 178.0, 0.0, -0.1, 52.0], crs: Some(epsg(4326)), ..grid };
+        let pacific = shapes(vec![vec![rectangle(179.0, 50.0, 181.0, 51.0)]], Some(epsg(4269)));
+        assert_eq!(pacific.burn(&islands, None).expect("burnt").iter().filter(|inside| **inside).count(), 200);
+        assert!(apart(-179.0, 179.0) - 2.0 < 1e-9 && apart(179.0, -179.0) + 2.0 < 1e-9);
+    }
+
+    #[test]
+    fn unknown_systems() {
+        let polygons = vec![vec![rectangle(480_100.0, 5_780_100.0, 480_700.0, 5_780_500.0)]];
+        let without = shapes(polygons.clone(), None);
+        assert!(without.burn(&grid(None), None).is_err());
+        assert!(without.burn(&grid(Some(epsg(32611))), None).is_err());
+        assert!(shapes(polygons.clone(), Some(epsg(32611))).burn(&grid(None), None).is_err());
+        let assumed = epsg(32611);
+        let expected = without.burn(&grid(None), Some(&assumed)).expect("burnt");
+        assert!(expected.contains(&true));
+        let local = Crs { epsg: None, proj: String::new(), ..epsg(32611) };
+        assert!(
+            shapes(polygons.clone(), Some(local.clone())).burn(&grid(Some(local)), Some(&assumed)).expect("burnt")
+                == expected
+        );
+        // Metres where there should be degrees.
+        let error = shapes(polygons, Some(epsg(4326)))
+            .burn(&grid(Some(epsg(32611))), None)
+            .expect_err("no latitude")
+            .to_string();
+        assert!(error.starts_with("polygons: found a point") && error.contains("latitude"), "{error}");
+    }
+}
