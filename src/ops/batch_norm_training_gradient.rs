@@ -1,6 +1,7 @@
 //! The derivative of batch normalisation with the batch's own statistics.
 
 use std::any::Any;
+use std::ops::Range;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry, Fill};
@@ -77,22 +78,61 @@ pub(super) fn inverse_deviation(variance: &[f32], epsilon: f32) -> Vec<f32> {
     variance.iter().map(inverse).collect()
 }
 
+/// The gradient before the activation, from that after it and x's distance from the mean.
+#[inline(always)]
+fn before_activation(off: f32, scale: f32, shift: f32, dy: f32, slope: f32) -> f32 {
+    if off * scale + shift > 0.0 { dy } else { slope * dy }
+}
+
+/// Adds a row to the sums of dz xhat and of dz. `channels`: mean, gamma / deviation, beta, 1 / deviation.
+///
+/// A function of its own, like [`write_row`]: only of its arguments does the compiler know that they do not overlap, and
+/// without that it makes no vector code of so many slices (2.6 and 2.9 times as slow).
+#[inline(always)]
+fn add_row(x: &[f32], dy: &[f32], first: &mut [f64], second: &mut [f64], channels: [&[f32]; 4], slope: f32) {
+    let c = x.len();
+    let [mean, scale, shift, inverse] = channels.map(|v| &v[..c]);
+    let (dy, first, second) = (&dy[..c], &mut first[..c], &mut second[..c]);
+    for q in 0..c {
+        let off = x[q] - mean[q];
+        let dz = before_activation(off, scale[q], shift[q], dy[q], slope);
+        first[q] += f64::from(dz) * f64::from(off * inverse[q]);
+        second[q] += f64::from(dz);
+    }
+}
+
+/// Writes a row of dx. `channels`: mean, scale = gamma / deviation, beta, scale times the mean of dz, and scale / deviation
+/// times the mean of dz xhat.
+#[inline(always)]
+fn write_row(x: &[f32], dy: &[f32], dx: &mut [f32], channels: [&[f32]; 5], slope: f32) {
+    let c = x.len();
+    let [mean, scale, shift, level, tilt] = channels.map(|v| &v[..c]);
+    let (dy, dx) = (&dy[..c], &mut dx[..c]);
+    for q in 0..c {
+        let off = x[q] - mean[q];
+        let dz = before_activation(off, scale[q], shift[q], dy[q], slope);
+        dx[q] = (scale[q] * dz - level[q]) - off * tilt[q];
+    }
+}
+
 /// Sums over the rows, per channel, of dz xhat, then of dz; inputs as of the operator.
 pub(super) fn sums(inputs: &[&[f32]], inverse: &[f32], slope: f32) -> Vec<f64> {
     let [x, gamma, beta, mean, dy] = [inputs[0], inputs[1], inputs[2], inputs[3], inputs[5]];
     let c = gamma.len();
-    reduce::sum(x.len() / c, 2 * c, 2 * c, |range, sums| {
-        let (first, second) = sums.split_at_mut(c);
-        let range = range.start * c..range.end * c;
-        for (x, dy) in x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c)) {
-            for q in 0..c {
-                let normal = (x[q] - mean[q]) * inverse[q];
-                let dz = if normal * gamma[q] + beta[q] > 0.0 { dy[q] } else { slope * dy[q] };
-                first[q] += f64::from(dz) * f64::from(normal);
-                second[q] += f64::from(dz);
+    let scale: Vec<f32> = gamma.iter().zip(inverse).map(|(g, i)| g * i).collect();
+    reduce::sum(
+        x.len() / c,
+        2 * c,
+        2 * c,
+        #[inline(always)]
+        |range: Range<usize>, sums: &mut [f64]| {
+            let (first, second) = sums.split_at_mut(c);
+            let range = range.start * c..range.end * c;
+            for (x, dy) in x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c)) {
+                add_row(x, dy, first, second, [mean, &scale, beta, inverse], slope);
             }
-        }
-    })
+        },
+    )
 }
 
 impl Operator for BatchNormTrainingGradient {
@@ -139,22 +179,24 @@ impl Operator for BatchNormTrainingGradient {
         let slope = self.activation.negative_slope();
         let inverse = inverse_deviation(variance, self.epsilon);
         let sums = sums(inputs, &inverse, slope);
-        let means: Vec<f32> = sums.iter().map(|s| reduce::narrow(s / rows as f64)).collect();
-        let (of_product, of_dz) = means.split_at(c);
+        let n = rows as f64;
+        let (mut scale, mut level, mut tilt) = (vec![0.0; c], vec![0.0; c], vec![0.0; c]);
         for q in 0..c {
+            let factor = f64::from(gamma[q]) * f64::from(inverse[q]);
+            scale[q] = gamma[q] * inverse[q];
+            level[q] = reduce::narrow(factor * sums[c + q] / n);
+            tilt[q] = reduce::narrow(factor * f64::from(inverse[q]) * sums[q] / n);
             dgamma[q] = reduce::narrow(sums[q]);
             dbeta[q] = reduce::narrow(sums[c + q]);
         }
-        vector::rows2(x, dy, dx, c, |x, dy, dx| {
-            // Slices of one length, so that the loop needs no bounds checks.
-            let [gamma, beta, mean, inverse] = [&gamma[..c], &beta[..c], &mean[..c], &inverse[..c]];
-            let (of_product, of_dz, x, dy, dx) = (&of_product[..c], &of_dz[..c], &x[..c], &dy[..c], &mut dx[..c]);
-            for q in 0..c {
-                let normal = (x[q] - mean[q]) * inverse[q];
-                let dz = if normal * gamma[q] + beta[q] > 0.0 { dy[q] } else { slope * dy[q] };
-                dx[q] = gamma[q] * inverse[q] * ((dz - of_dz[q]) - normal * of_product[q]);
-            }
-        });
+        vector::rows2(
+            x,
+            dy,
+            dx,
+            c,
+            #[inline(always)]
+            |x: &[f32], dy: &[f32], dx: &mut [f32]| write_row(x, dy, dx, [mean, &scale, beta, &level, &tilt], slope),
+        );
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
