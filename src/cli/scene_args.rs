@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::cli::assumed_crs::parse_crs;
 use crate::error::{Error, Result};
 use crate::infer::scene::{Scene, SceneFiles};
 use crate::model::Feature;
@@ -56,13 +57,5 @@ impl SceneArgs {
     pub(super) fn read(&self, features: &[Feature]) -> Result<Scene> {
         let assumed = self.assume_crs.as_deref().map(parse_crs).transpose()?;
         Scene::read(&self.files(), features, assumed.as_ref())
-    }
-}
-
-fn parse_crs(text: &str) -> Result<Crs> {
-    let code = text.strip_prefix("EPSG:").or_else(|| text.strip_prefix("epsg:")).and_then(|code| code.parse().ok());
-    match code {
-        Some(code) => Crs::from_epsg(code),
-        None => Err(Error::bad_argument(format!("--assume-crs {text}"), "EPSG:CODE", "give EPSG:32611, say")),
     }
 }
