@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::cli::assumed_crs::parse_crs;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::infer::scene::{Scene, SceneFiles};
 use crate::model::Feature;
-use crate::raster::Crs;
 
 /// A scene's rasters.
 #[derive(Debug, Clone, Args)]
