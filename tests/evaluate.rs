@@ -145,7 +145,7 @@ fn polygons_of_every_format() {
         vec![on_earth(5.0, 0.0), on_earth(10.0, 0.0), on_earth(10.0, 10.0), on_earth(5.0, 10.0), on_earth(5.0, 0.0)];
     let wgs84 = Crs::from_epsg(4326).expect("a registered code");
     let layer = Layer { table: "glaciers", description: "", crs: Some(&wgs84), wkt: None, columns: &[] };
-    let mut writer = Writer::create(&place.path("truth.gpkg"), &layer).expect("a new file");
+    let mut writer = Writer::create(place.path("truth.gpkg"), &layer).expect("a new file");
     writer.add(&Polygon { exterior: ring, holes: vec![] }, &[]).expect("written");
     writer.finish().expect("finished");
     assert_eq!(counts(&numbers(&place, "predicted.tif", "truth.gpkg", &[])), expected);
