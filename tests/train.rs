@@ -230,7 +230,6 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     for (options, part) in [
         ("--regions XX", "XX"),
         ("--features optical,thermal", "thermal"),
-        ("--features optical,radar", "radar"),
         ("--tile 96", "96"),
         ("--tile 33", "33"),
         ("--strategy regional", "--regions"),
@@ -247,6 +246,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         assert!(run.err.contains(part), "{options}: {}", run.err);
         assert!(!place.0.path("run").exists(), "{options}");
     }
+    let run = place.train("run", "--features optical,radar");
+    assert!(run.code == Some(2) && run.err.contains("radar"), "{}", run.err);
     let files = |train: &str, run: &str| {
         let (train, run) = (place.0.at(train), place.0.at(run));
         let args =
