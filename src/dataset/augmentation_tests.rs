@@ -353,7 +353,7 @@ fn settings_read_and_are_checked() {
 
 /// A generated scene, normalised, with a strip of unlabelled pixels.
 fn scene(side: usize) -> Sample {
-    let scene = SyntheticScene::generate(side, 3).expect("a scene");
+    let scene = SyntheticScene::generate(side, 3, "ALP").expect("a scene");
     let statistics = Normalisation::default();
     let normalise = |value: f32, (min, max): (f64, f64)| ((f64::from(value) - min) / (max - min)) as f32;
     let (bands, heights) = (statistics.of(Feature::Optical), statistics.of(Feature::Dem));

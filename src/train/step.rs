@@ -37,6 +37,9 @@ pub struct StepLosses {
     pub probabilities: Vec<f32>,
 }
 
+/// The gradient of every trainable parameter, in the order of [`parameters`](crate::model::parameters()).
+pub type Gradients = Vec<(ParameterSpec, Vec<f32>)>;
+
 /// Everything a training continues from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingState {
@@ -161,11 +164,7 @@ impl TrainingStep {
     ///
     /// # Errors
     /// As [`TrainingStep::run`].
-    pub fn run_with_gradients(
-        &mut self,
-        batch: &Arrays,
-        learning_rate: f64,
-    ) -> Result<(StepLosses, Vec<(ParameterSpec, Vec<f32>)>)> {
+    pub fn run_with_gradients(&mut self, batch: &Arrays, learning_rate: f64) -> Result<(StepLosses, Gradients)> {
         let rate = narrow(self.adam.rate(learning_rate, self.step + 1));
         let mut outputs = self.executor.run(&WithRate { batch, rate: [rate] })?;
         self.step += 1;
