@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::atomic_file::check_replaceable;
 use crate::cli::assumed_crs::parse_crs;
+use crate::cli::evaluate_tiles;
 use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
 use crate::error::Error;
@@ -24,20 +25,33 @@ use crate::evaluate::{Confusion, Evaluation};
 /// Prediction and reference are GeoTIFFs (1 glacier, 0 other, 255 or nodata unknown; a prediction may also be probability.tif, cut at 0.5) or polygons: GeoJSON,
 /// GeoPackage with one layer of them, or a Shapefile (.shp with its .prj). Rasters share one grid. Polygons are brought to the raster's CRS;
 /// pixels whose centre lies inside are glacier, all others are not.
+///
+/// With --model and --dataset instead: the IoU of a model on tile files with labels, overall and by region.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   glavitu evaluate --predicted result/outlines.tif --reference truth.tif
   glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --valid study_area.geojson
   glavitu evaluate --predicted result/outlines.tif --reference rgi.shp --background scene.tif -o evaluation
-  glavitu evaluate --predicted mine.gpkg --reference rgi.geojson --grid scene.tif --json")]
+  glavitu evaluate --predicted mine.gpkg --reference rgi.geojson --grid scene.tif --json
+  glavitu evaluate --model model.safetensors --dataset test.hdf5")]
 pub struct EvaluateArgs {
     /// The prediction: outlines.tif or probability.tif of `glavitu predict`, or polygons
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    predicted: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "dataset", requires = "reference", value_hint = ValueHint::FilePath)]
+    predicted: Option<PathBuf>,
     /// What is held for true: a raster of classes, or polygons
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    reference: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "predicted", value_hint = ValueHint::FilePath)]
+    reference: Option<PathBuf>,
+    /// A model to try on tile files
+    #[arg(long, value_name = "MODEL.safetensors", requires = "dataset", value_hint = ValueHint::FilePath)]
+    model: Option<PathBuf>,
+    /// Tile files with labels (HDF5)
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "model",
+          conflicts_with_all = ["predicted", "reference", "valid", "grid", "assume_crs", "background", "output"], value_hint = ValueHint::FilePath)]
+    dataset: Vec<PathBuf>,
+    /// Where the model runs: auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
+    #[arg(long, default_value = "auto")]
+    device: String,
     /// Polygons outside of which nothing counts, or a raster that is 0 or nodata there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     valid: Option<PathBuf>,
@@ -67,13 +81,20 @@ const REPORT: &str = "evaluation.json";
 /// # Errors
 /// Input that does not fit or cannot be read, or a folder that cannot be written; nothing is written then.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
+    if let Some(model) = &args.model {
+        return evaluate_tiles::run(model, &args.dataset, &args.device, args.json);
+    }
+    let (Some(predicted), Some(reference)) = (&args.predicted, &args.reference) else {
+        let error = Error::bad_argument("no prediction", "--predicted and --reference", "name both files");
+        return Err(error.into());
+    };
     if let Some(folder) = &args.output {
         check_outputs(args, folder)?;
     }
     let assumed_crs = args.assume_crs.as_deref().map(parse_crs).transpose()?;
     let files = Files {
-        predicted: &args.predicted,
-        reference: &args.reference,
+        predicted,
+        reference,
         valid: args.valid.as_deref(),
         grid: args.grid.as_deref(),
         assumed_crs: assumed_crs.as_ref(),
@@ -106,8 +127,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
 /// Refuses a folder that cannot be written, and one in which an output would replace an input.
 fn check_outputs(args: &EvaluateArgs, folder: &Path) -> Result<(), Error> {
     check_writable(folder)?;
-    let read: Vec<PathBuf> = [&args.predicted, &args.reference]
+    let read: Vec<PathBuf> = [args.predicted.as_ref(), args.reference.as_ref()]
         .into_iter()
+        .flatten()
         .chain(&args.valid)
         .chain(&args.grid)
         .chain(&args.background)

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod dataset;
 pub mod devices;
 pub mod evaluate;
+mod evaluate_tiles;
 pub mod export;
 pub mod forward;
 pub mod import;
