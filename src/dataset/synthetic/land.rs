@@ -88,8 +88,8 @@ impl Land {
         let mut ground = relief::ground(mid, conditions.form, random.bits());
         if let Some(share) = conditions.sea {
             let level = quantile(ground.clone(), share);
-            // Fjords are shallower than their walls are high.
-            ground.iter_mut().for_each(|z| *z = if *z < level { (*z - level) * 0.6 } else { *z - level });
+            // Fjords are shallower than their walls are high, so that glaciers reach into them.
+            ground.iter_mut().for_each(|z| *z = if *z < level { (*z - level) * 0.25 } else { *z - level });
         }
         let bed = mid.halved(&ground);
         let glaciers = ice::grow(cells, &bed, conditions.climate, MARGIN + PAD / FINE);
@@ -283,7 +283,7 @@ fn signed_thickness(cells: Cells, bed: &[f64], thickness: &[f64]) -> Vec<f64> {
                     }
                 }
             }
-            if highest.is_finite() { (highest - bed[cell]).clamp(-45.0, -6.0) } else { -40.0 }
+            if highest.is_finite() { (highest - bed[cell]).clamp(-14.0, -4.0) } else { -14.0 }
         })
         .collect()
 }
