@@ -66,9 +66,9 @@ struct SyntheticArgs {
     /// Compress the tiles without loss (gzip and shuffle); the published files are not compressed
     #[arg(long)]
     compress: bool,
-    /// Region of the scene
-    #[arg(long, value_name = "NAME", default_value = "ALP", requires = "scene")]
-    region: String,
+    /// Region of the scene [default: ALP]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Also write a picture: false colours (SWIR1, NIR, green) with the true outlines, and true colours, of up to 132 tiles
     #[arg(long, value_name = "PNG", value_hint = ValueHint::FilePath)]
     preview: Option<PathBuf>,
@@ -97,7 +97,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
 
 fn scene(args: &SyntheticArgs) -> Result<()> {
     let size = args.size.unwrap_or(512);
-    let scene = SyntheticScene::generate(size, args.seed, &args.region)?;
+    let scene = SyntheticScene::generate(size, args.seed, args.region.as_deref().unwrap_or("ALP"))?;
     fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
     let mut staged = StagedFiles::new();
     scene.stage(&args.output, &mut staged)?;
@@ -119,6 +119,11 @@ fn scene(args: &SyntheticArgs) -> Result<()> {
 }
 
 fn tiles(args: &SyntheticArgs) -> Result<()> {
+    if let Some(region) = &args.region {
+        let found = format!("--region {region} without --scene");
+        let remedy = format!("name the regions of tiles as --regions {region}");
+        return Err(Error::bad_argument(found, "--region for a scene", remedy).into());
+    }
     check_output(&args.output, &[])?;
     let file = TileFile {
         tiles: args.tiles.unwrap_or_default(),

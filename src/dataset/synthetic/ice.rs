@@ -80,7 +80,7 @@ pub(super) fn grow(cells: Cells, bed: &[f64], climate: Climate, margin: usize) -
     let wanted = (1.12 * climate.share).min(0.9);
     let correction = |ice: &Flow<'_>, wanted: f64| {
         // As it will be mapped: not on walls.
-        let is_mapped = |c: usize| ice.thickness[c] - 30.0 * (1.0 - avalanches.stays[c]) > 2.0 * THINNEST;
+        let is_mapped = |c: usize| ice.thickness[c] - 30.0 * (1.0 - avalanches.stays[c]) > 3.5 * THINNEST;
         let covered = land.iter().filter(|c| is_mapped(**c)).count();
         let share = covered as f64 / land.len().max(1) as f64;
         (share - wanted).clamp(-0.25, 0.25) * 0.3 * relief

@@ -283,7 +283,7 @@ fn signed_thickness(cells: Cells, bed: &[f64], thickness: &[f64]) -> Vec<f64> {
                     }
                 }
             }
-            if highest.is_finite() { (highest - bed[cell]).clamp(-45.0, -6.0) } else { -40.0 }
+            if highest.is_finite() { (highest - bed[cell]).clamp(-14.0, -4.0) } else { -14.0 }
         })
         .collect()
 }
