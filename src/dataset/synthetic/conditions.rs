@@ -117,7 +117,7 @@ impl Conditions {
         let [gain_up, gain_down] = region.balance_gradients_per_year;
         let climate = Climate {
             // Fronts that stand in the sea need much ice behind them.
-            share: share.clamp(if meets_sea(style) { 0.35 } else { 0.14 }, 0.62),
+            share: share.clamp(if meets_sea(style) { 0.35 } else { 0.14 }, 0.57),
             // Under debris ice melts more slowly.
             gradients: (gain_up, gain_down * (1.0 - 0.9 * debris_share.min(0.5)) * r.uniform(0.7, 1.3)),
             cap: region.largest_balance_m_per_year * r.uniform(0.7, 1.2),
