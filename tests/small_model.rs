@@ -18,7 +18,8 @@ fn evaluate(tiles: usize, side: usize, seed: u64) -> Value {
     let file = place.at("tiles.hdf5");
     let [count, side, seed] = [tiles.to_string(), side.to_string(), seed.to_string()];
     let generate = ["dataset", "synthetic", "-o", &file, "--tiles", &count, "--size", &side, "--seed", &seed];
-    let run = glavitu(&generate.into_iter().chain(["--features", "optical,dem"]).map(str::to_owned).collect::<Vec<_>>());
+    let run =
+        glavitu(&generate.into_iter().chain(["--features", "optical,dem"]).map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(run.code, Some(0), "{}", run.err);
     let evaluate = ["evaluate", "--model", &model(), "--dataset", &file, "--device", "cpu", "--json"];
     let run = glavitu(&evaluate.map(str::to_owned));

@@ -5,7 +5,7 @@
 //! groups, each with sums of its own, which are added up in f64: the result has the same bits on any number of threads, and
 //! no sum is long enough to lose many of them.
 //!
-//! A task takes one group of rows and [`CHANNELS`] input channels. For every row it copies the rows of x that the kernel
+//! A task takes one group of rows and `CHANNELS` input channels. For every row it copies the rows of x that the kernel
 //! touches, and dy's row, to blocks of channels with the zero border in place. A tap is then a shifted view of the copy,
 //! and the micro-kernel a sum of outer products over pixels: it keeps `ROWS` input channels x `V` vectors of output
 //! channels in registers.
