@@ -16,7 +16,7 @@ use crate::raster::polygons::{Polygon, Regions};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
 use crate::raster::{Metadata, Transformer, write_bytes, write_floats};
 
-/// Pixels of lower confidence are hatched in the quicklook.
+/// Pixels of lower calibrated confidence are hatched in the quicklook.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
 
 /// Names of the files that [`Products::stage`] makes.
@@ -30,6 +30,7 @@ pub struct Products<'a> {
     classes: Vec<u8>,
     confidence: Vec<f32>,
     glaciers: Vec<Glacier>,
+    is_calibrated: bool,
 }
 
 /// One outline.
@@ -80,7 +81,7 @@ impl<'a> Products<'a> {
             let area = area(&map, transformer.as_ref())?;
             glaciers.push(Glacier { pixels, map, area, mean_confidence: statistics.mean, pixel_count });
         }
-        Ok(Self { scene, probability, classes, confidence, glaciers })
+        Ok(Self { scene, probability, classes, confidence, glaciers, is_calibrated: calibration.is_some() })
     }
 
     /// What was found, in numbers.
@@ -175,7 +176,9 @@ impl<'a> Products<'a> {
 
     fn write_quicklook(&self, path: &Path, title: &str) -> Result<()> {
         let grid = self.scene.grid();
-        let mut picture = Quicklook::new(grid.height, grid.width, CONFIDENCE_THRESHOLD)?;
+        // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
+        let threshold = if self.is_calibrated { CONFIDENCE_THRESHOLD } else { 0.0 };
+        let mut picture = Quicklook::new(grid.height, grid.width, threshold)?;
         // SWIR1, NIR, red; a model without optical bands gets its probability in grey.
         let bands = [4, 3, 2].map(|band| self.scene.channel(Feature::Optical, band).unwrap_or(&self.probability));
         picture.add_rows(bands, Some(&self.confidence))?;

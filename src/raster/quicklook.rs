@@ -81,7 +81,7 @@ pub struct Mark<'a> {
 }
 
 impl Quicklook {
-    /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are hatched.
+    /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are hatched (none for 0).
     ///
     /// # Errors
     /// The scene has no pixels.
@@ -160,7 +160,7 @@ impl Quicklook {
             }
         }
         let mut items = vec![Item { symbol: Symbol::Outline, text: "Glacier outline".into() }];
-        if self.has_confidence {
+        if self.has_confidence && self.threshold > 0.0 {
             items.push(Item { symbol: Symbol::Doubt, text: format!("Confidence < {}", self.threshold) });
         }
         self.frame(&scene, caption, items, "No data")
