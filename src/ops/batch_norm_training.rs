@@ -174,7 +174,7 @@ fn cases() -> Vec<Case> {
         case([3, 70, 90, 33].into(), Activation::Identity),
         // Far from zero: means are exact to f32 only, but deviations must not suffer more than that.
         case([2, 70, 90, 3].into(), leaky).fill(0, Fill::Shifted).tolerance(1e-10),
-        case([8, 384, 384, 64].into(), leaky).published_size(),
+        case([1, 384, 384, 64].into(), leaky).published_size(),
     ]
 }
 

@@ -234,7 +234,8 @@ fn cases() -> Vec<Case> {
         case([9, 65].into(), leaky),
         case([2, 70, 90, 5].into(), Activation::Identity),
         case([3, 70, 90, 33].into(), leaky),
-        case([8, 384, 384, 64].into(), leaky).published_size(),
+        // Whole numbers: among so many others some would lie within rounding of the rectifier's kink.
+        case([1, 384, 384, 64].into(), leaky).fill(0, Fill::Coarse).published_size(),
     ]
 }
 
