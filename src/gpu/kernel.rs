@@ -12,6 +12,13 @@ use crate::graph::{Binding, Kernel, Launch};
 /// Put before every kernel. Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
 const PRELUDE: &str = "\
 alias elem = f32;
+alias elem4 = vec4<f32>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return stored;
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    return value;
+}
 const LARGEST: f32 = 3.4028234e38;
 fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
     return id.y * count.x + id.x;
