@@ -8,6 +8,7 @@ use crate::executor::Executor;
 use crate::gpu::device::select;
 use crate::gpu::{AdapterSummary, Gpu, GpuExecutor, adapters};
 use crate::graph::Graph;
+use crate::plan::PlanOptions;
 
 /// A device as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,28 +80,28 @@ pub fn automatic(list: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
 ///
 /// # Errors
 /// [`Error::NoDevice`] where nothing answers to the name, or what the device reports.
-pub fn executor(choice: &str, graph: &Graph) -> Result<Box<dyn Executor>> {
+pub fn executor(choice: &str, graph: &Graph, options: &PlanOptions) -> Result<Box<dyn Executor>> {
     let choice = DeviceChoice::parse(choice)?;
     let made: Box<dyn Executor> = match choice {
-        DeviceChoice::Cpu => Box::new(CpuExecutor::new(graph)?),
+        DeviceChoice::Cpu => Box::new(CpuExecutor::new(graph, options)?),
         DeviceChoice::Auto => match automatic(&adapters()) {
-            (Some(adapter), _) => match on_gpu(&DeviceChoice::Number(adapter.index), graph) {
+            (Some(adapter), _) => match on_gpu(&DeviceChoice::Number(adapter.index), graph, options) {
                 Ok(executor) => executor,
                 Err(error) => {
                     tracing::warn!("{} is not used: {error}", adapter.name);
-                    Box::new(CpuExecutor::new(graph)?)
+                    Box::new(CpuExecutor::new(graph, options)?)
                 }
             },
-            (None, _) => Box::new(CpuExecutor::new(graph)?),
+            (None, _) => Box::new(CpuExecutor::new(graph, options)?),
         },
-        _ => on_gpu(&choice, graph)?,
+        _ => on_gpu(&choice, graph, options)?,
     };
     tracing::info!("computing on {} with {} MB", made.device(), made.plan().peak_bytes() / 1_000_000);
     Ok(made)
 }
 
-fn on_gpu(choice: &DeviceChoice, graph: &Graph) -> Result<Box<dyn Executor>> {
-    Ok(Box::new(GpuExecutor::new(Gpu::open(&choice.to_string())?, graph)?))
+fn on_gpu(choice: &DeviceChoice, graph: &Graph, options: &PlanOptions) -> Result<Box<dyn Executor>> {
+    Ok(Box::new(GpuExecutor::new(Gpu::open(&choice.to_string())?, graph, options)?))
 }
 
 #[cfg(test)]

@@ -30,18 +30,18 @@ fn write_batch(place: &Workplace, model: &str, change: impl Fn(&mut Vec<NamedArr
     path
 }
 
-fn backward(place: &Workplace, batch: &str, device: &str, output: &str) -> Run {
+fn backward(place: &Workplace, batch: &str, device: &str, exact: bool, output: &str) -> Run {
     let model = place.at("model.safetensors");
     let args = ["backward", "--model", &model, "--batch", batch, "--steps", "5", "--device", device, "-o", output];
-    glavitu(&args.map(str::to_owned))
+    glavitu(&args.into_iter().chain(exact.then_some("--exact")).map(str::to_owned).collect::<Vec<_>>())
 }
 
-fn check(model: &str, device: &str) {
+fn check(model: &str, device: &str, exact: bool) {
     let place = Workplace::new();
     place.import(&format!("{model}.h5"), "model.safetensors");
     let batch = write_batch(&place, model, |_| ());
     let output = place.at("gradients.safetensors");
-    let run = backward(&place, &batch, device, &output);
+    let run = backward(&place, &batch, device, exact, &output);
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{model} on {device}");
     let found = read_arrays(&output).expect("the output");
     let expected = read_arrays(data(&format!("{model}_training.safetensors"))).expect("the reference");
@@ -81,7 +81,7 @@ fn check(model: &str, device: &str) {
         }
     }
     println!(
-        "{model} on {device}: losses {first:.1e} first, {all:.1e} all; gradients {median:.1e} median, {worst:.1e} worst of {}; \
+        "{model} on {device}, exact {exact}: losses {first:.1e} first, {all:.1e} all; gradients {median:.1e} median, {worst:.1e} worst of {}; \
          parameters {parameter:.1e}; statistics {statistic:.1e}",
         relative.len()
     );
@@ -92,8 +92,10 @@ fn check(model: &str, device: &str) {
 
 #[test]
 fn tiny_models_on_the_cpu() {
-    check("tiny_global", "cpu");
-    check("tiny_region", "cpu");
+    for exact in [true, false] {
+        check("tiny_global", "cpu", exact);
+        check("tiny_region", "cpu", exact);
+    }
 }
 
 #[test]
@@ -102,7 +104,9 @@ fn tiny_models_on_every_gpu() {
     assert!(!adapters.is_empty(), "no GPU adapter: on Debian, apt-get install mesa-vulkan-drivers");
     for adapter in adapters {
         for model in ["tiny_global", "tiny_region"] {
-            check(model, &format!("gpu:{}", adapter.index));
+            for exact in [true, false] {
+                check(model, &format!("gpu:{}", adapter.index), exact);
+            }
         }
     }
 }
@@ -130,7 +134,7 @@ fn batches_that_do_not_fit() {
     for (change, message) in spoil {
         let batch = write_batch(&place, "tiny_global", change);
         let output = place.at("output.safetensors");
-        let run = backward(&place, &batch, "cpu", &output);
+        let run = backward(&place, &batch, "cpu", true, &output);
         assert_eq!(run.code, Some(2), "{message}: {}", run.err);
         assert!(run.err.contains(message) && run.err.lines().count() == 1, "{message}: {}", run.err);
         assert!(!Path::new(&output).exists(), "{message}");

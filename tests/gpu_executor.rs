@@ -8,7 +8,8 @@ use glavitu::gpu::{Gpu, GpuExecutor};
 use glavitu::graph::{Graph, Source};
 use glavitu::model::ModelConfig;
 use glavitu::model::network::{OUTPUT, inference_graph};
-use glavitu::ops::{Activation, Add, BatchNorm, Conv2d, Fill, GlobalAveragePool, LeakyRelu, MatMul, Multiply, Softmax};
+use glavitu::ops::{Add, BatchNorm, Conv2d, Fill, GlobalAveragePool, LeakyRelu, MatMul, Multiply, Softmax};
+use glavitu::plan::PlanOptions;
 use glavitu::{Error, Result};
 use support::{Random, assert_close, gpus};
 
@@ -56,7 +57,7 @@ fn assert_same(found: &Arrays, expected: &Arrays, what: &str) {
 }
 
 fn cpu(graph: &Graph) -> Arrays {
-    run_twice(CpuExecutor::new(graph).expect("a plan"), graph).expect("the CPU runs")
+    run_twice(CpuExecutor::new(graph, &PlanOptions::exact()).expect("a plan"), graph).expect("the CPU runs")
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn the_network_gives_the_same_on_every_gpu() {
     assert!(expected[OUTPUT].iter().any(|p| (0.01..0.99).contains(p)), "the weights give saturated outputs");
     for gpu in gpus() {
         let name = gpu.summary.name.clone();
-        let executor = GpuExecutor::new(gpu, &graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let executor = GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(executor.allocated_bytes() >= executor.plan().peak_bytes());
         let found = run_twice(executor, &graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_same(&found, &expected, &name);
@@ -80,7 +81,7 @@ fn sliced_graph(batch: usize) -> Graph {
         let x = g.input("x", [batch, 12, 16, 8]);
         let kernel = g.parameter("kernel", [3, 3, 8, 16]);
         let stats: Vec<_> = ["gamma", "beta", "mean", "variance"].iter().map(|n| g.parameter(*n, [16])).collect();
-        let y = g.apply(Conv2d { activation: Activation::Identity, doubled: false }, &[x, kernel])?;
+        let y = g.apply(Conv2d::default(), &[x, kernel])?;
         let y = g.apply(BatchNorm { epsilon: 1e-3 }, &[y, stats[0], stats[1], stats[2], stats[3]])?;
         let y = g.apply(LeakyRelu { slope: 0.2 }, &[y])?;
         let mean = g.apply(GlobalAveragePool, &[y])?;
@@ -106,8 +107,8 @@ fn batch_slices_change_nothing() {
         let mut small = whole.clone();
         // One tensor of 7 samples is 86 kB: slices of five.
         small.caps.max_binding_bytes = 64 << 10;
-        let executors =
-            [whole, small].map(|gpu| GpuExecutor::new(gpu, &graph).unwrap_or_else(|e| panic!("{name}: {e}")));
+        let executors = [whole, small]
+            .map(|gpu| GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).unwrap_or_else(|e| panic!("{name}: {e}")));
         assert!(executors[1].dispatches() > executors[0].dispatches(), "nothing was sliced");
         let [whole, sliced] = executors.map(|e| run_twice(e, &graph).unwrap_or_else(|e| panic!("{name}: {e}")));
         assert_same(&whole, &expected, &name);
@@ -120,7 +121,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let graph = sliced_graph(2);
     for mut gpu in gpus() {
         gpu.caps.max_binding_bytes = 8 << 10;
-        let error = GpuExecutor::new(gpu, &graph).expect_err("a sample does not fit");
+        let error = GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).expect_err("a sample does not fit");
         assert!(matches!(&error, Error::DeviceLimit { node, .. } if node.contains("conv2d")), "{error}");
     }
 }
@@ -129,7 +130,7 @@ fn what_does_not_fit_is_refused_by_name() {
 fn missing_weights_and_inputs_are_told() {
     let graph = sliced_graph(1);
     for gpu in gpus() {
-        let mut executor = GpuExecutor::new(gpu, &graph).expect("it fits");
+        let mut executor = GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).expect("it fits");
         let inputs = arrays(&graph, Source::Input, 1);
         assert!(executor.run(&inputs).expect_err("no weights").to_string().contains("weights"));
         assert!(executor.load(&Arrays::new()).is_err());
@@ -143,7 +144,7 @@ fn missing_weights_and_inputs_are_told() {
 fn results_repeat_bit_for_bit() {
     let graph = tiny(1);
     for gpu in gpus() {
-        let mut executor = GpuExecutor::new(gpu, &graph).expect("it fits");
+        let mut executor = GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).expect("it fits");
         executor.load(&arrays(&graph, Source::Parameter, 1)).expect("weights");
         let inputs = arrays(&graph, Source::Input, 2);
         let first = executor.run(&inputs).expect("a run");

@@ -22,7 +22,7 @@ struct Expectation {
     outputs: Vec<Vec<f64>>,
 }
 
-/// All small cases with the definition's outputs.
+/// All small cases, and their exact forms, with the definition's outputs.
 fn expectations() -> Vec<Expectation> {
     let mut made = Vec::new();
     for entry in REGISTRY {
@@ -30,8 +30,12 @@ fn expectations() -> Vec<Expectation> {
             let shapes = shapes(&case);
             let inputs = values(&case, i as u64);
             let outputs = reference(&case, &shapes, &inputs);
-            let label = format!("{} case {i}, {:?} of {:?}", entry.name, case.operator, shapes.inputs);
-            made.push(Expectation { label, case, shapes, inputs, outputs });
+            let exact = case.operator.exact().map(|operator| Case { operator, ..case.clone() });
+            for case in [Some(case), exact].into_iter().flatten() {
+                let label = format!("{} case {i}, {:?} of {:?}", entry.name, case.operator, shapes.inputs);
+                let (shapes, inputs, outputs) = (shapes.clone(), inputs.clone(), outputs.clone());
+                made.push(Expectation { label, case, shapes, inputs, outputs });
+            }
         }
     }
     made

@@ -89,7 +89,7 @@ fn rates_of_tiled_and_plain_kernels() {
     let leaky = Activation::LeakyRelu { slope: 0.2 };
     let cases = [
         Case::new(
-            Conv2d { activation: leaky, doubled: false },
+            Conv2d { activation: leaky, ..Conv2d::default() },
             [Shape::from([1, 96, 96, 64]), Shape::from([3, 3, 64, 64]), Shape::from([64])],
         ),
         Case::new(MatMul::default(), [[512, 512], [512, 512]]),

@@ -9,6 +9,7 @@ use glavitu::executor::{Arrays, Executor};
 use glavitu::gpu::GpuExecutor;
 use glavitu::graph::{Graph, Source};
 use glavitu::model::{Location, ModelConfig};
+use glavitu::plan::PlanOptions;
 use glavitu::train::graph::{
     DEEP_SUPERVISION_LOSS, MOMENTS, OUTPUT_LOSS, PARAMETERS, Purpose, RATE, STATISTICS, TARGET, training_graph,
 };
@@ -101,10 +102,18 @@ fn steps_agree_with_the_definitions() {
     ];
     for (label, objective, adam) in cases {
         let graph = training_graph(&config(), 2, &objective, &adam, Purpose::Training).expect("a graph");
-        check(&graph, &mut CpuExecutor::new(&graph).expect("an executor"), &format!("{label} on the CPU"));
+        check(
+            &graph,
+            &mut CpuExecutor::new(&graph, &PlanOptions::exact()).expect("an executor"),
+            &format!("{label} on the CPU"),
+        );
         for gpu in gpus() {
             let name = gpu.summary.name.clone();
-            check(&graph, &mut GpuExecutor::new(gpu, &graph).expect("an executor"), &format!("{label} on {name}"));
+            check(
+                &graph,
+                &mut GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).expect("an executor"),
+                &format!("{label} on {name}"),
+            );
         }
     }
 }
@@ -113,7 +122,7 @@ fn steps_agree_with_the_definitions() {
 fn clipping_and_the_step_uphill_make_a_difference() {
     let moment = |adam: AdamSettings| {
         let graph = training_graph(&config(), 2, &Objective::default(), &adam, Purpose::Training).expect("a graph");
-        let mut executor = CpuExecutor::new(&graph).expect("an executor");
+        let mut executor = CpuExecutor::new(&graph, &PlanOptions::exact()).expect("an executor");
         let arrays = values(&graph);
         executor.load(&arrays).expect("weights");
         executor.run(&arrays).expect("a step");
@@ -135,7 +144,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_its_node() {
     let mut arrays = values(&graph);
     // Large enough to overflow behind the first convolution, and finite itself.
     arrays.get_mut("input.dem").expect("an input").fill(3e38);
-    let mut executor = CpuExecutor::new(&graph).expect("an executor");
+    let mut executor = CpuExecutor::new(&graph, &PlanOptions::exact()).expect("an executor");
     executor.load(&arrays).expect("weights");
     let before = [PARAMETERS, STATISTICS, MOMENTS[0]].map(|name| executor.read(name).expect("a vector"));
     let losses = executor.run(&arrays).expect("a step");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::output_file::check_output;
 use crate::cli::print_line;
 use crate::error::Error;
@@ -39,9 +40,8 @@ pub struct BackwardArgs {
     /// Learning rate
     #[arg(long = "lr", value_name = "RATE", default_value_t = 5e-4)]
     learning_rate: f64,
-    /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The file to write
     #[arg(short, long, value_name = "OUTPUT.safetensors")]
     output: PathBuf,
@@ -60,7 +60,14 @@ pub fn run(args: &BackwardArgs) -> Result<()> {
     let weights = Weights::load(&args.model)?;
     let (batch, samples) = read_batch(args, &weights)?;
     let (objective, adam) = (Objective::default(), AdamSettings::default());
-    let mut step = TrainingStep::with_gradients(weights.config(), samples, &objective, &adam, &args.device)?;
+    let mut step = TrainingStep::with_gradients(
+        weights.config(),
+        samples,
+        &objective,
+        &adam,
+        &args.device.device,
+        &args.device.options(),
+    )?;
     step.load(&weights)?;
     let mut results = Vec::new();
     let mut losses = Vec::new();

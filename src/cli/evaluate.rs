@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::atomic_file::check_replaceable;
 use crate::cli::assumed_crs::parse_crs;
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::evaluate_tiles;
 use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
@@ -49,9 +50,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "model",
           conflicts_with_all = ["predicted", "reference", "valid", "grid", "assume_crs", "background", "output"], value_hint = ValueHint::FilePath)]
     dataset: Vec<PathBuf>,
-    /// Where the model runs: auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Polygons outside of which nothing counts, or a raster that is 0 or nodata there
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     valid: Option<PathBuf>,

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::print_line;
 use crate::dataset::sampling::{Selection, TileSet};
 use crate::model::Weights;
@@ -26,14 +27,15 @@ const WORKERS: usize = 2;
 ///
 /// # Errors
 /// Files that do not fit the model, or a device that fails.
-pub(super) fn run(model: &PathBuf, dataset: &[PathBuf], device: &str, as_json: bool) -> Result<()> {
+pub(super) fn run(model: &PathBuf, dataset: &[PathBuf], device: &DeviceArgs, as_json: bool) -> Result<()> {
     let weights = Weights::load(model)?;
     let config = weights.config();
     let selection =
         Selection { tile: config.tile, location: config.location.clone(), ..Selection::new(config.features.clone()) };
     let tiles = Arc::new(TileSet::open(dataset, &selection)?);
     let (count, patches) = (tiles.tiles().len(), tiles.patches());
-    let mut validator = Validator::new(config, tiles, &Objective::default(), BATCH, WORKERS, device)?;
+    let mut validator =
+        Validator::new(config, tiles, &Objective::default(), BATCH, WORKERS, &device.device, &device.options())?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} batches, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::output_file::check_output;
-use crate::device;
 use crate::error::Error;
 use crate::executor::Arrays;
 use crate::graph::{Graph, Source};
@@ -38,9 +38,8 @@ pub struct ForwardArgs {
     /// Samples computed at a time; more needs more memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     batch: usize,
-    /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// Runs `glavitu forward`.
@@ -66,7 +65,7 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
             Some((_, executor)) => executor,
             None => {
                 let begin = Instant::now();
-                let mut made = device::executor(&args.device, &inference_graph(weights.config(), count)?)?;
+                let mut made = args.device.executor(&inference_graph(weights.config(), count)?)?;
                 made.load(&weights)?;
                 loading += begin.elapsed();
                 made

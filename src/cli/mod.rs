@@ -7,6 +7,7 @@ mod assumed_crs;
 pub mod backward;
 pub mod completions;
 pub mod dataset;
+mod device_args;
 pub mod devices;
 pub mod evaluate;
 mod evaluate_tiles;

@@ -8,6 +8,7 @@ use clap::{Args, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::atomic_file::StagedFiles;
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::output_file::check_output;
 use crate::cli::print_line;
 use crate::cli::scene_args::SceneArgs;
@@ -46,9 +47,8 @@ pub struct OptimiseRegionArgs {
     /// Decides the patches
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Print the file to standard output too
     #[arg(long)]
     json: bool,
@@ -93,7 +93,7 @@ pub fn run(args: &OptimiseRegionArgs) -> Result<()> {
         bar.set_position(done as u64);
         if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
     };
-    let fit = optimise_region(&weights, &scene, &search, &args.device, &mut progress)?;
+    let fit = optimise_region(&weights, &scene, &search, &args.device.device, &args.device.options(), &mut progress)?;
     bar.finish_and_clear();
     let text = format!("{:#}\n", serde_json::to_value(&fit)?);
     let mut staged = StagedFiles::new();

@@ -10,10 +10,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::atomic_file::check_replaceable;
+use crate::cli::device_args::DeviceArgs;
 use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
 use crate::cli::scene_args::SceneArgs;
-use crate::device;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
 use crate::executor::Executor;
@@ -61,9 +61,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     batch: usize,
-    /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Print run.json to standard output
     #[arg(long)]
     json: bool,
@@ -114,7 +113,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     check_position(grid)?;
     let read = start.elapsed();
 
-    let mut executor = device::executor(&args.device, &inference_graph(config, args.batch)?)?;
+    let mut executor = args.device.executor(&inference_graph(config, args.batch)?)?;
     executor.load(&weights)?;
     let loaded = start.elapsed();
     stop_if_interrupted()?;
@@ -150,6 +149,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
             "settings": {
                 "smoothing": args.smoothing,
                 "batch": args.batch,
+                "exact": args.device.exact,
                 "location": location,
                 "region": args.region,
                 "region_vector": args.region_vector,

@@ -112,6 +112,9 @@ pub struct TrainArgs {
     /// auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
+    /// Take convolutions in their direct form, which rounds less and takes longer
+    #[arg(long)]
+    exact: bool,
     /// Threads that prepare patches; 4
     #[arg(long, value_name = "N")]
     workers: Option<u32>,
@@ -281,6 +284,7 @@ fn flags(args: &TrainArgs) -> Result<Table> {
     set("model.tile", args.tile.map(Value::from));
     set("seed", args.seed.map(Value::from));
     set("device", args.device.clone().map(Value::from));
+    set("exact", args.exact.then_some(Value::from(true)));
     set("workers", args.workers.map(Value::from));
     set("checkpoint_every", args.checkpoint_every.map(Value::from));
     Ok(table)

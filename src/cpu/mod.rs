@@ -9,7 +9,7 @@ use block::Block;
 use crate::error::Result;
 use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
 use crate::graph::{Graph, Shape, Source, TensorId};
-use crate::plan::{Placement, Plan, Step, Target};
+use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph in main memory.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ impl CpuExecutor {
     ///
     /// # Errors
     /// The plan cannot be made, or needs more memory than the machine has left ([`crate::Error::OutOfMemory`]).
-    pub fn new(graph: &Graph) -> Result<Self> {
-        let plan = Plan::new(graph, &Target::Cpu)?;
+    pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        let plan = Plan::new(graph, &Target::Cpu, options)?;
         if let Some(available) = available_bytes().filter(|&available| available < plan.peak_bytes()) {
             return Err(plan.out_of_memory("the CPU", available));
         }
@@ -245,13 +245,14 @@ mod tests {
     use crate::error::Error;
     use crate::model::ModelConfig;
     use crate::model::network::inference_graph;
+    use crate::plan::PlanOptions;
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_plan_larger_than_the_machine_is_refused() {
         // Twenty terabytes.
         let graph = inference_graph(&ModelConfig::default(), 100_000).expect("a graph");
-        let error = CpuExecutor::new(&graph).expect_err("too large for any machine");
+        let error = CpuExecutor::new(&graph, &PlanOptions::default()).expect_err("too large for any machine");
         assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
         let message = error.to_string();
         assert!(message.starts_with("the CPU cannot hold") && message.contains("unet.up3"), "{message}");

@@ -8,7 +8,7 @@ use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
 use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
 use crate::graph::{Binding, Graph, Node, Source, TensorId};
-use crate::plan::{Placement, Plan, Step, Target};
+use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph on a GPU.
 #[derive(Debug)]
@@ -41,16 +41,16 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// The plan does not fit the device, or the device fails.
-    pub fn new(gpu: Gpu, graph: &Graph) -> Result<Self> {
-        pollster::block_on(Self::new_async(gpu, graph))
+    pub fn new(gpu: Gpu, graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        pollster::block_on(Self::new_async(gpu, graph, options))
     }
 
     /// [`GpuExecutor::new`] without blocking.
     ///
     /// # Errors
     /// As [`GpuExecutor::new`].
-    pub async fn new_async(gpu: Gpu, graph: &Graph) -> Result<Self> {
-        let plan = Plan::new(graph, &Target::Gpu(gpu.caps.clone()))?;
+    pub async fn new_async(gpu: Gpu, graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        let plan = Plan::new(graph, &Target::Gpu(gpu.caps.clone()), options)?;
         let mut held = 0;
         let memory = allocate(&gpu, &plan, &mut held).await?;
         let mut cache = PipelineCache::default();

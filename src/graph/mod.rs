@@ -132,6 +132,15 @@ impl Graph {
         Ok(outputs)
     }
 
+    /// Gives every operator that has one its direct form; see [`Operator::exact`].
+    pub fn make_exact(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(exact) = node.operator.exact() {
+                node.operator = exact;
+            }
+        }
+    }
+
     /// Names a tensor as a result of the graph.
     pub fn output(&mut self, name: impl Into<String>, tensor: TensorId) {
         self.outputs.push((name.into(), tensor));

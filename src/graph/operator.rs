@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use super::launch::{Caps, Launch};
 use super::shape::Shape;
@@ -92,6 +93,11 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
     /// knows better.
     fn batched(&self, shapes: &Shapes) -> Vec<bool> {
         (0..shapes.inputs.len()).map(|i| i == 0).collect()
+    }
+
+    /// The same operator in its direct form, if it has a faster one that rounds more, which is what it takes otherwise.
+    fn exact(&self) -> Option<Arc<dyn Operator>> {
+        None
     }
 
     /// For the plan's fusion rules, which look for operators by type.

@@ -34,6 +34,8 @@ pub struct Geometry {
     /// output pixels (even and odd rows and columns) is a convolution of the small map, with the taps that fall on one pixel
     /// added up. A 2 x 2 kernel takes 9 taps for four outputs instead of 16.
     pub doubled: bool,
+    /// Whether only the direct form is taken.
+    pub exact: bool,
 }
 
 /// One kind of output pixels: all, or those in even or odd rows and columns of a doubled map.
@@ -60,7 +62,7 @@ impl Geometry {
 
     /// Whether Winograd's form is taken instead of the direct one.
     fn fast(self) -> bool {
-        !self.doubled && winograd::suits(self.x, self.kernel)
+        !self.doubled && !self.exact && winograd::suits(self.x, self.kernel)
     }
 
     /// Rows above and columns left of an output that its kernel reaches, for same padding.
@@ -122,8 +124,8 @@ pub fn convolve(
 
 /// Floats of temporary memory for [`input_gradient`]: the turned kernel and what its convolution needs.
 #[must_use]
-pub fn input_gradient_scratch(dy_shape: [usize; 4], kernel: [usize; 4]) -> usize {
-    let geometry = turned(dy_shape, kernel);
+pub fn input_gradient_scratch(dy_shape: [usize; 4], kernel: [usize; 4], exact: bool) -> usize {
+    let geometry = turned(dy_shape, kernel, exact);
     geometry.kernel.iter().product::<usize>() + scratch(geometry)
 }
 
@@ -131,16 +133,17 @@ pub fn input_gradient_scratch(dy_shape: [usize; 4], kernel: [usize; 4]) -> usize
 /// `dx[i, j, ci] = sum over a, b, co of dy[i - a + (Kh-1)/2, j - b + (Kw-1)/2, co] kernel[a, b, ci, co]`.
 ///
 /// `dy_shape` is (N, H, W, Co), `kernel` (Kh, Kw, Ci, Co); dx is (N, H, W, Ci). It is a convolution of dy with the kernel
-/// turned by half a circle and its channels exchanged. `scratch` holds [`input_gradient_scratch`] floats.
+/// turned by half a circle and its channels exchanged. `exact` asks for the direct form. `scratch` holds [`input_gradient_scratch`] floats.
 pub fn input_gradient(
     dy_shape: [usize; 4],
     kernel: [usize; 4],
+    exact: bool,
     dy: &[f32],
     kernel_values: &[f32],
     dx: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let geometry = turned(dy_shape, kernel);
+    let geometry = turned(dy_shape, kernel, exact);
     let [kh, kw, co, ci] = geometry.kernel;
     let (turned, scratch) = scratch.split_at_mut(kh * kw * co * ci);
     for (to, from) in turned.chunks_exact_mut(co * ci).zip(kernel_values[..kh * kw * ci * co].rchunks_exact(ci * co)) {
@@ -157,8 +160,8 @@ pub fn input_gradient(
 }
 
 /// The convolution that gives the input gradient of one with `kernel`.
-fn turned(dy_shape: [usize; 4], [kh, kw, ci, co]: [usize; 4]) -> Geometry {
-    Geometry { x: dy_shape, kernel: [kh, kw, co, ci], doubled: false }
+fn turned(dy_shape: [usize; 4], [kh, kw, ci, co]: [usize; 4], exact: bool) -> Geometry {
+    Geometry { x: dy_shape, kernel: [kh, kw, co, ci], doubled: false, exact }
 }
 
 /// [`convolve`] with a free number of rows above and columns left of an output that the kernel reaches.
@@ -479,26 +482,28 @@ mod tests {
         ] {
             let ([n, h, w, co], ci) = (dy_shape, kernel[2]);
             let (dy, weights) = (values(n * h * w * co, 1), values(kernel.iter().product(), 2));
-            let mut dx = vec![f32::NAN; n * h * w * ci];
-            let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel)];
-            input_gradient(dy_shape, kernel, &dy, &weights, &mut dx, &mut scratch);
             let expected = definition(dy_shape, kernel, &dy, &weights);
-            let error: f64 = dx.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
             let power: f64 = expected.iter().map(|b| b * b).sum();
-            assert!(error <= 1e-12 * power, "{dy_shape:?} {kernel:?}: {error:e} of {power:e}");
+            for exact in [false, true] {
+                let mut dx = vec![f32::NAN; n * h * w * ci];
+                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel, exact)];
+                input_gradient(dy_shape, kernel, exact, &dy, &weights, &mut dx, &mut scratch);
+                let error: f64 = dx.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
+                assert!(error <= 1e-12 * power, "{dy_shape:?} {kernel:?}: {error:e} of {power:e}");
+            }
         }
     }
 
     #[test]
     fn results_do_not_depend_on_the_number_of_threads() {
-        for kernel in [[3, 3, 20, 35], [1, 3, 20, 35]] {
+        for (kernel, exact) in [([3, 3, 20, 35], false), ([3, 3, 20, 35], true), ([1, 3, 20, 35], false)] {
             let dy_shape = [2, 37, 41, 35];
             let (dy, weights) = (values(dy_shape.iter().product(), 1), values(kernel.iter().product(), 2));
             let on = |threads: usize| {
                 let mut dx = vec![f32::NAN; 2 * 37 * 41 * 20];
-                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel)];
+                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel, exact)];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                pool.install(|| input_gradient(dy_shape, kernel, &dy, &weights, &mut dx, &mut scratch));
+                pool.install(|| input_gradient(dy_shape, kernel, exact, &dy, &weights, &mut dx, &mut scratch));
                 dx
             };
             assert_eq!(on(1), on(3), "{kernel:?}");

@@ -58,8 +58,8 @@ impl Pieces {
 
 /// Floats of temporary memory for [`weight_gradient`]: the sums of all groups of rows.
 #[must_use]
-pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
-    if winograd::suits(x_shape, kernel) {
+pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4], exact: bool) -> usize {
+    if !exact && winograd::suits(x_shape, kernel) {
         return winograd::scratch(x_shape, kernel);
     }
     let pieces = Pieces::new(x_shape, kernel);
@@ -68,17 +68,18 @@ pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize
 
 /// `out[a, b, ci, co] = sum over n, i, j of x[n, i + a - (Kh-1)/2, j + b - (Kw-1)/2, ci] dy[n, i, j, co]`, zeros outside.
 ///
-/// x is (N, H, W, Ci), dy (N, H, W, Co), out (Kh, Kw, Ci, Co) as `kernel` says. `scratch` holds
+/// x is (N, H, W, Ci), dy (N, H, W, Co), out (Kh, Kw, Ci, Co) as `kernel` says. `exact` asks for the direct form. `scratch` holds
 /// [`weight_gradient_scratch`] floats.
 pub fn weight_gradient(
     x_shape: [usize; 4],
     kernel: [usize; 4],
+    exact: bool,
     x: &[f32],
     dy: &[f32],
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    if winograd::suits(x_shape, kernel) {
+    if !exact && winograd::suits(x_shape, kernel) {
         winograd::weight_gradient(x_shape, kernel, (x, dy), out, scratch);
         return;
     }
@@ -284,26 +285,28 @@ mod tests {
         ] {
             let ([n, h, w, ci], co) = (shape, kernel[3]);
             let (x, dy) = (values(n * h * w * ci, 1), values(n * h * w * co, 2));
-            let mut out = vec![f32::NAN; kernel.iter().product()];
-            let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel)];
-            weight_gradient(shape, kernel, &x, &dy, &mut out, &mut scratch);
             let expected = definition(shape, kernel, &x, &dy);
-            let error: f64 = out.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
             let power: f64 = expected.iter().map(|b| b * b).sum();
-            assert!(error <= 1e-12 * power, "{shape:?} {kernel:?}: {error:e} of {power:e}");
+            for exact in [false, true] {
+                let mut out = vec![f32::NAN; kernel.iter().product()];
+                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, exact)];
+                weight_gradient(shape, kernel, exact, &x, &dy, &mut out, &mut scratch);
+                let error: f64 = out.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
+                assert!(error <= 1e-12 * power, "{shape:?} {kernel:?}: {error:e} of {power:e}");
+            }
         }
     }
 
     #[test]
     fn results_do_not_depend_on_the_number_of_threads() {
-        for kernel in [[3, 3, 70, 35], [1, 3, 70, 35]] {
+        for (kernel, exact) in [([3, 3, 70, 35], false), ([3, 3, 70, 35], true), ([1, 3, 70, 35], false)] {
             let shape = [2, 37, 41, 70];
             let (x, dy) = (values(shape.iter().product(), 1), values(2 * 37 * 41 * 35, 2));
             let on = |threads: usize| {
                 let mut out = vec![f32::NAN; kernel.iter().product()];
-                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel)];
+                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, exact)];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                pool.install(|| weight_gradient(shape, kernel, &x, &dy, &mut out, &mut scratch));
+                pool.install(|| weight_gradient(shape, kernel, exact, &x, &dy, &mut out, &mut scratch));
                 out
             };
             assert_eq!(on(1), on(3), "{kernel:?}");

@@ -1,6 +1,7 @@
 //! 2-D convolution with same padding.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
@@ -30,6 +31,8 @@ pub struct Conv2d {
     pub activation: Activation,
     /// Whether the input is doubled first, as by [`super::UpsampleNearest`].
     pub doubled: bool,
+    /// Whether only the direct form is taken, which rounds least.
+    pub exact: bool,
 }
 
 impl Conv2d {
@@ -39,7 +42,12 @@ impl Conv2d {
     }
 
     fn geometry(self, shapes: &Shapes) -> Geometry {
-        Geometry { x: shapes.inputs[0].padded4(), kernel: shapes.inputs[1].padded4(), doubled: self.doubled }
+        Geometry {
+            x: shapes.inputs[0].padded4(),
+            kernel: shapes.inputs[1].padded4(),
+            doubled: self.doubled,
+            exact: self.exact,
+        }
     }
 }
 
@@ -205,17 +213,21 @@ impl Operator for Conv2d {
         };
         let [kh, kw, ..] = graph.shape(inputs[1]).padded4();
         let mut x = inputs[0];
-        let mut dx = graph.apply(Conv2dInputGradient, &[dz, inputs[1]])?;
+        let mut dx = graph.apply(Conv2dInputGradient { exact: self.exact }, &[dz, inputs[1]])?;
         if self.doubled {
             x = graph.apply(UpsampleNearest, &[x])?;
             dx = graph.apply(UpsampleNearestGradient, &[dx])?;
         }
-        let dw = graph.apply(Conv2dWeightGradient { kernel: [kh, kw] }, &[x, dz])?;
+        let dw = graph.apply(Conv2dWeightGradient { kernel: [kh, kw], exact: self.exact }, &[x, dz])?;
         let mut gradients = vec![Some(dx), Some(dw)];
         if let Some(&bias) = inputs.get(2) {
             gradients.push(Some(sum_to::reduced(graph, dz, bias)?));
         }
         Ok(gradients)
+    }
+
+    fn exact(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { exact: true, ..*self }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -249,11 +261,11 @@ fn cases() -> Vec<Case> {
 const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
 
 fn case(x: [usize; 4], kernel: [usize; 4], bias: bool, activation: Activation) -> Case {
-    with_bias(Conv2d { activation, doubled: false }, x, kernel, bias)
+    with_bias(Conv2d { activation, ..Conv2d::default() }, x, kernel, bias)
 }
 
 fn doubled(x: [usize; 4], kernel: [usize; 4], bias: bool) -> Case {
-    with_bias(Conv2d { activation: Activation::Identity, doubled: true }, x, kernel, bias)
+    with_bias(Conv2d { doubled: true, ..Conv2d::default() }, x, kernel, bias)
 }
 
 fn with_bias(operator: Conv2d, x: [usize; 4], kernel: [usize; 4], bias: bool) -> Case {

@@ -1,6 +1,7 @@
 //! Gradient of a convolution's input.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::case::{self, Case, Entry};
 use super::conv2d::{self, GpuConvolution};
@@ -15,8 +16,11 @@ use crate::{kernel, params};
 /// Inputs: dy (N, H, W, Co), the gradient of the result, and the kernel (Kh, Kw, Ci, Co). Output (N, H, W, Ci): a convolution
 /// of dy with the kernel flipped and its channels exchanged, padded the other way round:
 /// `dx[i, j] = sum over a, b of dy[i + (Kh-1)/2 - a, j + (Kw-1)/2 - b] kernel[a, b]^T`, zeros outside dy.
-#[derive(Debug, Clone, Copy)]
-pub struct Conv2dInputGradient;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Conv2dInputGradient {
+    /// Whether only the direct form is taken, which rounds least.
+    pub exact: bool,
+}
 
 pub(super) const ENTRY: Entry =
     Entry { name: "conv2d_input_gradient", kernels: &[&FLIP, &conv2d::PLAIN, &conv2d::TILED, &conv2d::TILED4], cases };
@@ -70,11 +74,11 @@ impl Operator for Conv2dInputGradient {
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
         let (dy, kernel) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
-        conv::input_gradient(dy, kernel, inputs[0], inputs[1], outputs[0], scratch);
+        conv::input_gradient(dy, kernel, self.exact, inputs[0], inputs[1], outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv::input_gradient_scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4())
+        conv::input_gradient_scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4(), self.exact)
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
@@ -100,6 +104,10 @@ impl Operator for Conv2dInputGradient {
         }
         debug_assert_eq!(inputs[1].len(), kh * kw * ci * co);
         vec![out]
+    }
+
+    fn exact(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { exact: true }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -128,5 +136,5 @@ fn cases() -> Vec<Case> {
 }
 
 fn case(dy: [usize; 4], kernel: [usize; 4]) -> Case {
-    Case::new(Conv2dInputGradient, [dy, kernel]).tolerance(1e-6)
+    Case::new(Conv2dInputGradient::default(), [dy, kernel]).tolerance(1e-6)
 }

@@ -1,6 +1,7 @@
 //! Gradient of a convolution's kernel.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::case::{self, Case, Entry};
 use super::sum_to;
@@ -18,6 +19,8 @@ use crate::{kernel, params};
 pub struct Conv2dWeightGradient {
     /// The kernel's height and width.
     pub kernel: [usize; 2],
+    /// Whether only the direct form is taken, which rounds least.
+    pub exact: bool,
 }
 
 pub(super) const ENTRY: Entry =
@@ -178,11 +181,15 @@ impl Operator for Conv2dWeightGradient {
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
         let (x, kernel) = (shapes.inputs[0].padded4(), shapes.outputs[0].padded4());
-        conv_weight_gradient::weight_gradient(x, kernel, inputs[0], inputs[1], outputs[0], scratch);
+        conv_weight_gradient::weight_gradient(x, kernel, self.exact, inputs[0], inputs[1], outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv_weight_gradient::weight_gradient_scratch(shapes.inputs[0].padded4(), shapes.outputs[0].padded4())
+        conv_weight_gradient::weight_gradient_scratch(
+            shapes.inputs[0].padded4(),
+            shapes.outputs[0].padded4(),
+            self.exact,
+        )
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
@@ -206,6 +213,10 @@ impl Operator for Conv2dWeightGradient {
             }
         }
         vec![out]
+    }
+
+    fn exact(&self) -> Option<Arc<dyn Operator>> {
+        Some(Arc::new(Self { exact: true, ..*self }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -235,5 +246,5 @@ fn cases() -> Vec<Case> {
 
 fn case(x: [usize; 4], kernel: [usize; 2], co: usize) -> Case {
     let dy = [x[0], x[1], x[2], co];
-    Case::new(Conv2dWeightGradient { kernel }, [x, dy]).tolerance(1e-6)
+    Case::new(Conv2dWeightGradient { kernel, exact: false }, [x, dy]).tolerance(1e-6)
 }

@@ -57,7 +57,7 @@ pub fn fuse_convolutions(graph: &Graph) -> Result<Graph> {
             }
         };
         let inputs = [copy.map(&[x]), weights].concat();
-        let output = copy.graph.apply(Conv2d { activation, doubled }, &inputs)?;
+        let output = copy.graph.apply(Conv2d { activation, doubled, ..Conv2d::default() }, &inputs)?;
         for node in absorbed {
             copy.tensors.insert(node.outputs[0], output);
         }

@@ -20,6 +20,21 @@ pub enum Target {
     Gpu(Caps),
 }
 
+/// What a plan is free to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Take every convolution in its direct form, which rounds less than Winograd's and takes longer.
+    pub exact: bool,
+}
+
+impl PlanOptions {
+    /// As exact as f32 is; the tests' default.
+    #[must_use]
+    pub fn exact() -> Self {
+        Self { exact: true }
+    }
+}
+
 /// Where a tensor lies. Offsets and slot sizes are in floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
@@ -71,8 +86,11 @@ impl Plan {
     ///
     /// # Errors
     /// Fused nodes whose shapes do not fit, which would be a defect of the fusion rules.
-    pub fn new(graph: &Graph, target: &Target) -> Result<Self> {
-        let graph = fusion::fuse_convolutions(graph)?;
+    pub fn new(graph: &Graph, target: &Target, options: &PlanOptions) -> Result<Self> {
+        let mut graph = fusion::fuse_convolutions(graph)?;
+        if options.exact {
+            graph.make_exact();
+        }
         let (constant, needed) = (constants(&graph), needed(&graph));
         let is_live = |node: &Node| node.outputs.iter().any(|t| needed[t.index()]);
         let mut placements = vec![Placement::Nowhere; graph.tensors().len()];

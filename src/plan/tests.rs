@@ -17,7 +17,8 @@ fn count(plan: &Plan, name: &str) -> usize {
 
 #[test]
 fn batch_norms_are_folded_once() {
-    let plan = Plan::new(&inference_graph(&tiny(), 1).expect("a graph"), &Target::Cpu).expect("a plan");
+    let plan = Plan::new(&inference_graph(&tiny(), 1).expect("a graph"), &Target::Cpu, &PlanOptions::default())
+        .expect("a plan");
     assert_eq!(count(&plan, "batch_norm"), 0);
     assert_eq!(count(&plan, "fold_batch_norm"), 0);
     // Two per fusion branch and residual block, four in the decoder, one per up-convolution.
@@ -28,7 +29,8 @@ fn batch_norms_are_folded_once() {
 
     // After a dense layer the norm stays: only convolutions are folded.
     let config = ModelConfig { location: Location::Coordinates, ..tiny() };
-    let plan = Plan::new(&inference_graph(&config, 1).expect("a graph"), &Target::Cpu).expect("a plan");
+    let plan = Plan::new(&inference_graph(&config, 1).expect("a graph"), &Target::Cpu, &PlanOptions::default())
+        .expect("a plan");
     assert_eq!(count(&plan, "batch_norm"), 2);
 }
 
@@ -52,7 +54,7 @@ fn convolution_with_tap(tap: usize) -> Graph {
 fn nothing_that_is_read_elsewhere_is_fused_away() {
     for (tap, norms, rectifiers) in [(0, 1, 1), (1, 0, 1), (2, 0, 0)] {
         let graph = convolution_with_tap(tap);
-        let plan = Plan::new(&graph, &Target::Cpu).expect("a plan");
+        let plan = Plan::new(&graph, &Target::Cpu, &PlanOptions::default()).expect("a plan");
         assert_eq!((count(&plan, "batch_norm"), count(&plan, "leaky_relu")), (norms, rectifiers), "tap {tap}");
 
         let value = |i: usize| f32::from(u8::try_from(i * 37 % 19).unwrap_or(0)) / 9.5 - 0.9;
@@ -63,7 +65,7 @@ fn nothing_that_is_read_elsewhere_is_fused_away() {
             .map(|t| (t.name.clone(), (0..t.shape.elements()).map(value).collect()))
             .collect();
         arrays.insert("variance".into(), vec![0.5, 2.0]);
-        let mut executor = CpuExecutor::new(&graph).expect("an executor");
+        let mut executor = CpuExecutor::new(&graph, &PlanOptions::exact()).expect("an executor");
         executor.load(&arrays).expect("weights");
         let found = executor.run(&arrays).expect("a run");
         let wide = arrays.into_iter().map(|(k, v)| (k, v.into_iter().map(f64::from).collect())).collect();
@@ -135,7 +137,7 @@ fn slots_never_hold_two_living_tensors() {
         for target in [Target::Cpu, Target::Gpu(Caps::default())] {
             for batch in [1, 3] {
                 let graph = inference_graph(&config, batch).expect("a graph");
-                check_slots(&Plan::new(&graph, &target).expect("a plan"));
+                check_slots(&Plan::new(&graph, &target, &PlanOptions::default()).expect("a plan"));
             }
         }
     }
@@ -144,7 +146,7 @@ fn slots_never_hold_two_living_tensors() {
 #[test]
 fn published_size_fits_in_little_memory() {
     let graph = inference_graph(&ModelConfig::default(), 1).expect("a graph");
-    let plan = Plan::new(&graph, &Target::Cpu).expect("a plan");
+    let plan = Plan::new(&graph, &Target::Cpu, &PlanOptions::default()).expect("a plan");
     let mib = plan.slot_bytes() >> 20;
     // One full-size map of 64 channels takes 36 MiB; at least five are alive in the last decoder block.
     assert!((180..=260).contains(&mib), "{mib} MiB: {:?}", plan.largest_tensors(8));
@@ -153,7 +155,7 @@ fn published_size_fits_in_little_memory() {
 #[test]
 fn what_is_planned_is_what_is_allocated() {
     let graph = inference_graph(&tiny(), 2).expect("a graph");
-    let mut executor = CpuExecutor::new(&graph).expect("an executor");
+    let mut executor = CpuExecutor::new(&graph, &PlanOptions::exact()).expect("an executor");
     let weights: Arrays =
         graph.sources(Source::Parameter).map(|(_, t)| (t.name.clone(), vec![0.1; t.shape.elements()])).collect();
     executor.load(&weights).expect("weights");

@@ -13,6 +13,7 @@ use crate::infer::scene::Scene;
 use crate::infer::tiles::{TileWindow, Tiling};
 use crate::model::network::{ENTROPY, ENTROPY_GRADIENT, REGION_LOGITS, entropy_graph, input_name};
 use crate::model::{Location, ModelConfig, Weights};
+use crate::plan::PlanOptions;
 use crate::train::objective::AdamSettings;
 
 /// Separates the random numbers of patches from all others of the same seed.
@@ -69,11 +70,12 @@ pub fn optimise_region(
     scene: &Scene,
     search: &RegionSearch,
     device: &str,
+    options: &PlanOptions,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<RegionFit> {
     let config = weights.config();
     check(search)?;
-    let mut executor = device::executor(device, &entropy_graph(config, search.batch)?)?;
+    let mut executor = device::executor(device, &entropy_graph(config, search.batch)?, options)?;
     let Location::Regions(regions) = &config.location else {
         // `entropy_graph` has refused it.
         return Err(Error::bad_argument("a model without regions", "one with a region vector", "choose another model"));

@@ -153,10 +153,18 @@ impl Training {
         check_regions(settings, &train, &validation)?;
         let computed = train.steps_per_epoch(settings.batch);
         let steps = if settings.steps_per_epoch > 0 { settings.steps_per_epoch } else { computed };
-        let (config, batch, device) = (&settings.model, settings.batch, settings.device.as_str());
-        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, device)?;
-        let validator =
-            Validator::new(config, Arc::clone(&validation), &settings.objective, batch, settings.workers, device)?;
+        let (config, batch) = (&settings.model, settings.batch);
+        let (device, options) = (settings.device.as_str(), settings.plan_options());
+        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, device, &options)?;
+        let validator = Validator::new(
+            config,
+            Arc::clone(&validation),
+            &settings.objective,
+            batch,
+            settings.workers,
+            device,
+            &options,
+        )?;
         let (parameters, trainable) = count(&parameters(config));
         let outlook = Outlook {
             parameters,

@@ -11,6 +11,7 @@ use crate::dataset::augmentation::Augmentation;
 use crate::dataset::sampling::{Selection, Unlabelled};
 use crate::error::{Error, Result};
 use crate::model::{Location, ModelConfig, Weights};
+use crate::plan::PlanOptions;
 use crate::train::objective::{AdamSettings, Objective};
 use crate::train::schedule::{Schedule, ScheduleKind};
 
@@ -76,6 +77,9 @@ pub struct TrainSettings {
     pub seed: u64,
     /// auto, cpu, gpu, gpu:N or a part of an adapter's name.
     pub device: String,
+    /// Whether convolutions take their direct form, which rounds less and takes longer.
+    #[serde(default)]
+    pub exact: bool,
     /// Threads that read and augment patches.
     pub workers: usize,
     /// Steps between checkpoints; 0 for every five minutes. One is written after every epoch in any case.
@@ -178,6 +182,7 @@ impl TrainSettings {
             label_smoothing: 0.1,
             seed: 1,
             device: "auto".into(),
+            exact: false,
             workers: 4,
             checkpoint_every: 0,
             schedule: if finetuning { Schedule::cosine() } else { Schedule::default() },
@@ -186,6 +191,12 @@ impl TrainSettings {
             augmentation: Augmentation::default(),
             model: ModelConfig { location, ..ModelConfig::default() },
         }
+    }
+
+    /// How the graphs of a run are planned.
+    #[must_use]
+    pub fn plan_options(&self) -> PlanOptions {
+        PlanOptions { exact: self.exact }
     }
 
     /// Puts a new run's settings together: the strategy's published ones, then what was given. The network of a run that continues from a

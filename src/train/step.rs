@@ -12,6 +12,7 @@ use crate::graph::{Graph, TensorId};
 use crate::model::network::OUTPUT;
 use crate::model::weights::Tensor;
 use crate::model::{ModelConfig, Normalisation, ParameterSpec, Weights, parameters};
+use crate::plan::PlanOptions;
 
 /// A planned training step that holds weights and moments on its device.
 pub struct TrainingStep {
@@ -20,6 +21,7 @@ pub struct TrainingStep {
     origin: String,
     adam: AdamSettings,
     graph: Graph,
+    options: PlanOptions,
     executor: Box<dyn Executor>,
     step: u64,
 }
@@ -79,8 +81,9 @@ impl TrainingStep {
         objective: &Objective,
         adam: &AdamSettings,
         device: &str,
+        options: &PlanOptions,
     ) -> Result<Self> {
-        Self::build(config, batch, objective, adam, device, Purpose::Training)
+        Self::build(config, batch, objective, adam, device, options, Purpose::Training)
     }
 
     /// The same for [`Purpose::Comparison`], with the gradients kept for [`TrainingStep::run_with_gradients`].
@@ -93,8 +96,9 @@ impl TrainingStep {
         objective: &Objective,
         adam: &AdamSettings,
         device: &str,
+        options: &PlanOptions,
     ) -> Result<Self> {
-        Self::build(config, batch, objective, adam, device, Purpose::Comparison)
+        Self::build(config, batch, objective, adam, device, options, Purpose::Comparison)
     }
 
     fn build(
@@ -103,16 +107,18 @@ impl TrainingStep {
         objective: &Objective,
         adam: &AdamSettings,
         device: &str,
+        options: &PlanOptions,
         purpose: Purpose,
     ) -> Result<Self> {
         let graph = training_graph(config, batch, objective, adam, purpose)?;
-        let executor = device::executor(device, &graph)?;
+        let executor = device::executor(device, &graph, options)?;
         Ok(Self {
             config: config.clone(),
             normalisation: Normalisation::default(),
             origin: String::new(),
             adam: adam.clone(),
             graph,
+            options: *options,
             executor,
             step: 0,
         })
@@ -211,7 +217,7 @@ impl TrainingStep {
     pub fn first_non_finite(&mut self, batch: &Arrays) -> Result<Option<String>> {
         let state = self.state()?;
         // On the native executor whatever the device: it can look into every node.
-        let mut executor = CpuExecutor::new(&self.graph)?;
+        let mut executor = CpuExecutor::new(&self.graph, &self.options)?;
         executor.load(&StateSource { weights: &state.weights, moments: [&state.moment1, &state.moment2] })?;
         executor.first_non_finite(&WithRate { batch, rate: [0.0] })
     }

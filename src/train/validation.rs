@@ -12,6 +12,7 @@ use crate::executor::Executor;
 use crate::graph::Graph;
 use crate::model::network::{DEEP_SUPERVISION, OUTPUT, inference_graph};
 use crate::model::{Location, ModelConfig, Weights};
+use crate::plan::PlanOptions;
 use crate::train::log_file::{Losses, Validation};
 use crate::train::objective::Objective;
 
@@ -46,8 +47,9 @@ impl Validator {
         batch: usize,
         workers: usize,
         device: &str,
+        options: &PlanOptions,
     ) -> Result<Self> {
-        let executor = device::executor(device, &inference_graph(config, batch)?)?;
+        let executor = device::executor(device, &inference_graph(config, batch)?, options)?;
         let has_regions = matches!(config.location, Location::Regions(_));
         Ok(Self { executor, tiles, objective: objective.clone(), batch, workers, has_regions })
     }

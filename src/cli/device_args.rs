@@ -1,0 +1,35 @@
+//! Where a command computes, and how exactly.
+
+use clap::Args;
+
+use crate::device;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::graph::Graph;
+use crate::plan::PlanOptions;
+
+/// The options of every command that runs a network.
+#[derive(Debug, Args)]
+pub(super) struct DeviceArgs {
+    /// Where the network runs: auto, cpu, gpu, gpu:N or a part of an adapter's name (see `glavitu devices`)
+    #[arg(long, default_value = "auto")]
+    pub(super) device: String,
+    /// Take convolutions in their direct form, which rounds less and takes longer
+    #[arg(long)]
+    pub(super) exact: bool,
+}
+
+impl DeviceArgs {
+    /// How graphs are planned.
+    pub(super) fn options(&self) -> PlanOptions {
+        PlanOptions { exact: self.exact }
+    }
+
+    /// An executor of `graph`.
+    ///
+    /// # Errors
+    /// As [`device::executor`].
+    pub(super) fn executor(&self, graph: &Graph) -> Result<Box<dyn Executor>> {
+        device::executor(&self.device, graph, &self.options())
+    }
+}
