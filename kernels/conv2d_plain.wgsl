@@ -4,6 +4,7 @@
 // height and width are the output's; where doubled is 1, x has half of each and every pixel of it counts as 2 x 2.
 // For small channel counts, and the readable statement of conv2d_tiled.
 //
+// Taken: fewer than 8 channels out; plain kernels.
 // Bindings:
 //   0 x: (N, height >> doubled, width >> doubled, channels_in)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)

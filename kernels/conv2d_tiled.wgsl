@@ -1,6 +1,7 @@
 // 2-D convolution, same padding, as an implicit matrix product, for any channel counts: conv2d_tiled4 with single loads, and
 // with taps and input channels as one inner axis, so that few channels leave no gaps in the tiles.
 //
+// Taken: any channels, 8 or more out.
 // Bindings:
 //   0 x: (N, height >> doubled, width >> doubled, channels_in)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)

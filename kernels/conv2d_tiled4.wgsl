@@ -2,6 +2,7 @@
 // and the input channels, columns are output channels. The equation is that of conv2d_plain. For channel counts that are
 // multiples of four; conv2d_tiled takes any.
 //
+// Taken: channels in and out are multiples of 4.
 // Bindings (quads of four channels):
 //   0 x: (N, height >> doubled, width >> doubled, channels_in / 4)
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out / 4)

@@ -3,6 +3,7 @@
 // conv2d_weight_gradient_tiled.
 //
 // The pixels may be split into parts of part_pixels: each part is a result of its own, in scratch, which matmul_sum adds up.
+// Taken: fewer than 8 channels out; plain kernels.
 // Bindings:
 //   0 x: (N, height, width, channels_in); pixels = N * height * width
 //   1 dy: (N, height, width, channels_out)

@@ -4,6 +4,7 @@
 //
 // The pixels are split into parts of part_pixels (a multiple of 16): each part is a result of its own, in scratch, which matmul_sum
 // adds up; with one part the result is the output.
+// Taken: any channels, 8 or more out.
 // Bindings:
 //   0 x: (N, height, width, channels_in); pixels = N * height * width
 //   1 dy: (N, height, width, channels_out)

@@ -4,6 +4,7 @@
 //
 // The pixels are split into parts of part_pixels (a multiple of 16): each part is a result of its own, in scratch, which matmul_sum
 // adds up; with one part the result is the output.
+// Taken: channels in and out are multiples of 4.
 // Bindings (quads of four channels):
 //   0 x: (N, height, width, channels_in / 4); pixels = N * height * width
 //   1 dy: (N, height, width, channels_out / 4)

@@ -1,6 +1,7 @@
 // The definition: out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j).
 // Transposed operands differ in their strides only. For narrow results, and the readable statement of matmul_tiled.
 //
+// Taken: n below 16; plain kernels.
 // Bindings:
 //   0 a: a_batch per product, a_row, a_inner strides
 //   1 b: b_batch per product, b_inner, b_column strides

@@ -1,5 +1,6 @@
 // out(i) = bias(i % n) + sum over parts p of x(p, i): the second pass of a split matrix product.
 //
+// Taken: second pass where k was split into parts.
 // Bindings:
 //   0 x: (parts, count)
 //   1 bias: n; anything where has_bias is 0

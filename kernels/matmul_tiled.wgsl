@@ -1,6 +1,7 @@
 // Matrix product of any sizes, with operands transposed or not, which differ in their strides only:
 // out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j).
 //
+// Taken: any k, transposed operands, n of 16 or more.
 // Bindings:
 //   0 a: a_batch per product, a_row, a_inner strides
 //   1 b: b_batch per product, b_inner, b_column strides

@@ -3,6 +3,7 @@
 //
 // A long inner axis may be split into parts (k_part long, a multiple of 16): each part is a result of its own, in scratch, which
 // matmul_sum adds up. Otherwise parts is 1 and k_part is k.
+// Taken: k and n are multiples of 4, n is 16 or more, nothing transposed.
 // Bindings (quads along the innermost axis):
 //   0 a: (batch, m, k / 4)
 //   1 b: (batch or 1, k, n / 4); b_batch quads per product, 0 where all share one

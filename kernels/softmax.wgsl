@@ -1,5 +1,6 @@
 // out = exp(x - max x) / sum exp(x - max x) along rows, one thread per row: for short rows.
 //
+// Taken: rows shorter than 64; plain kernels.
 // Bindings:
 //   0 x: (count, channels)
 //   1 out: (count, channels)

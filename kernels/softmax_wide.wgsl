@@ -1,5 +1,6 @@
 // out = exp(x - max x) / sum exp(x - max x) along rows, one workgroup per row: for long rows.
 //
+// Taken: rows of 64 and more.
 // Bindings:
 //   0 x: (rows, channels)
 //   1 out: (rows, channels)

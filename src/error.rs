@@ -114,6 +114,26 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
+    /// A kernel that the user changed does not compile or does not match its operator.
+    #[error("changed kernel {kernel}: {message}")]
+    ChangedKernel {
+        /// The kernel's file name without extension.
+        kernel: String,
+        /// The compiler's message, with file and line.
+        message: String,
+    },
+    /// A kernel gives other results than the operator's definition.
+    #[error("{failed} of {cases} cases differ from the definition on {device}")]
+    WrongResults {
+        /// Cases with other results.
+        failed: usize,
+        /// Cases that ran.
+        cases: usize,
+        /// The device.
+        device: String,
+        /// Whether the user changed the kernels.
+        changed: bool,
+    },
     /// A loss is not a number.
     #[error(
         "the loss of epoch {epoch}, step {step} is not a number; the first node with an output that is not finite is {node}; \
@@ -176,7 +196,12 @@ impl Error {
         match self {
             // A full disk is no mistake; a missing file or a folder that may not be written is one.
             Self::Io { source, .. } => !matches!(source.kind(), StorageFull | QuotaExceeded | OutOfMemory),
-            Self::BadFile { .. } | Self::BadArgument { .. } | Self::Shape { .. } | Self::NoDevice { .. } => true,
+            Self::BadFile { .. }
+            | Self::BadArgument { .. }
+            | Self::Shape { .. }
+            | Self::NoDevice { .. }
+            | Self::ChangedKernel { .. }
+            | Self::WrongResults { changed: true, .. } => true,
             _ => false,
         }
     }

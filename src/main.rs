@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, completions, dataset, devices, evaluate, export, forward, import, info, optimise_region, predict, train,
+    backward, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
+    predict, train,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -38,6 +39,7 @@ enum Command {
     Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
     Dataset(dataset::DatasetArgs),
+    Kernels(kernels::KernelsArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Dataset(args) => dataset::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),
     };
     match result {

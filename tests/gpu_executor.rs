@@ -32,7 +32,7 @@ fn arrays(graph: &Graph, source: Source, seed: u64) -> Arrays {
     let mut random = Random::new(seed);
     let value = |(_, tensor): (_, &glavitu::graph::Tensor)| {
         let positive = tensor.name.contains("variance");
-        let mut values = random.fill(tensor.shape.elements(), if positive { Fill::Positive } else { Fill::Signed });
+        let mut values = random.fill(&tensor.shape, if positive { Fill::Positive } else { Fill::Signed });
         if tensor.shape.len() > 1 && source == Source::Parameter {
             let scale = (2.0 / tensor.shape.rows() as f32).sqrt();
             values.iter_mut().for_each(|v| *v *= scale);

@@ -15,6 +15,8 @@ pub mod export;
 pub mod forward;
 pub mod import;
 pub mod info;
+pub mod kernels;
+mod model_size;
 pub mod optimise_region;
 mod output_file;
 pub mod predict;

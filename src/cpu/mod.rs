@@ -2,6 +2,7 @@
 
 mod available;
 mod block;
+pub mod single;
 
 use available::available_bytes;
 use block::Block;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::kernel_text::ChangedKernels;
 use crate::error::{Error, Result};
 use crate::graph::Caps;
 
@@ -145,6 +146,8 @@ pub struct Gpu {
     pub summary: AdapterSummary,
     /// What operators may use.
     pub caps: Caps,
+    /// Kernels of the user's that run instead of the built-in ones.
+    pub changed_kernels: Arc<ChangedKernels>,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -190,7 +193,7 @@ impl Gpu {
             // The first error is the cause of those that follow.
             seen.lock().unwrap_or_else(PoisonError::into_inner).uncaptured.get_or_insert(error.to_string());
         }));
-        Ok(Self { device, queue, summary, caps, faults })
+        Ok(Self { device, queue, summary, caps, changed_kernels: Arc::default(), faults })
     }
 
     /// The device in words.

@@ -1,43 +1,19 @@
-//! Kernels: assembling their text, checking their interface, and compiling them once per set of constants.
+//! Kernels: checking their interface, and compiling them once per set of constants.
 
 use std::collections::HashMap;
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Literal, Override, StorageAccess, TypeInner};
+use naga::valid::Capabilities;
+use naga::{AddressSpace, Expression, Literal, Override, ScalarKind, StorageAccess, TypeInner};
+use serde::Serialize;
+use serde_json::{Number, Value};
 
 use super::device::Gpu;
+use super::kernel_text::{ChangedKernels, assemble};
 use crate::error::{Error, Result};
-use crate::graph::{Binding, Kernel, Launch};
-
-/// Put before every kernel. Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
-const PRELUDE: &str = "\
-alias elem = f32;
-alias elem4 = vec4<f32>;
-fn load4(stored: elem4) -> vec4<f32> {
-    return stored;
-}
-fn store4(value: vec4<f32>) -> elem4 {
-    return value;
-}
-const LARGEST: f32 = 3.4028234e38;
-fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
-    return id.y * count.x + id.x;
-}
-";
-
-/// The whole text of a kernel: prelude, shared files, its own file.
-#[must_use]
-pub fn assemble(kernel: &Kernel) -> String {
-    let mut text = PRELUDE.to_owned();
-    for part in kernel.shared.iter().chain([&kernel.source]) {
-        text.push_str(part);
-        text.push('\n');
-    }
-    text
-}
+use crate::graph::{Binding, Launch};
 
 /// What a kernel asks of a workgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Resources {
     /// Threads of a workgroup.
     pub invocations: u32,
@@ -52,14 +28,11 @@ pub struct Resources {
 /// constants that exist.
 ///
 /// # Errors
-/// [`Error::Kernel`] with what differs.
-pub fn check(launch: &Launch) -> Result<Resources> {
-    let wrong = |message: String| Error::Kernel { kernel: launch.kernel.name.to_owned(), message };
-    let text = assemble(launch.kernel);
-    let module = naga::front::wgsl::parse_str(&text).map_err(|e| wrong(e.emit_to_string(&text)))?;
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
-        .validate(&module)
-        .map_err(|e| wrong(e.emit_to_string(&text)))?;
+/// [`Error::Kernel`], or [`Error::ChangedKernel`] where the user changed it, with what differs.
+pub fn check(launch: &Launch, changed: &ChangedKernels) -> Result<Resources> {
+    let text = assemble(launch.kernel, changed);
+    let wrong = |message: String| text.error(message);
+    let module = text.compile(Capabilities::empty())?;
 
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| wrong(e.to_string()))?;
@@ -121,6 +94,34 @@ fn check_params(
     Ok(())
 }
 
+/// The values of a launch's `Params` by name, with the types of the kernel's struct.
+///
+/// # Errors
+/// A kernel that does not compile.
+pub fn param_values(launch: &Launch) -> Result<serde_json::Map<String, Value>> {
+    let text = assemble(launch.kernel, &ChangedKernels::default());
+    let module = text.compile(Capabilities::all())?;
+    let params = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some("params"));
+    let Some(TypeInner::Struct { members, .. }) = params.map(|(_, v)| &module.types[v.ty].inner) else {
+        return Err(text.error("params is no struct"));
+    };
+    let kind = |field: &str| {
+        let member = members.iter().find(|m| m.name.as_deref() == Some(field));
+        member.and_then(|m| module.types[m.ty].inner.scalar_kind())
+    };
+    let value = |field: &str, offset: usize| {
+        let bytes = launch.params.bytes.get(offset..offset + 4)?.try_into().ok()?;
+        match kind(field)? {
+            ScalarKind::Uint => Some(Number::from(u32::from_le_bytes(bytes))),
+            ScalarKind::Sint => Some(Number::from(i32::from_le_bytes(bytes))),
+            ScalarKind::Float => Number::from_f64(f64::from(f32::from_le_bytes(bytes))),
+            _ => None,
+        }
+    };
+    let fields = launch.params.fields.iter();
+    Ok(fields.map(|&(name, at)| (name.to_owned(), value(name, at).map_or(Value::Null, Value::Number))).collect())
+}
+
 /// The size of a workgroup, with the launch's constants.
 fn invocations(module: &naga::Module, entry: &naga::EntryPoint, launch: &Launch) -> u32 {
     let constant = |o: &Override| launch.constants.iter().find(|(name, _)| o.name.as_deref() == Some(name));
@@ -172,7 +173,7 @@ impl PipelineCache {
     /// The pipeline of a launch, compiled at first use.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with the compiler's message.
+    /// [`Error::Kernel`], or [`Error::ChangedKernel`] where the user changed it, with the compiler's message.
     pub async fn get(&mut self, gpu: &Gpu, launch: &Launch) -> Result<Pipeline> {
         let constants = launch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
         let key = (launch.kernel.name, constants);
@@ -181,19 +182,24 @@ impl PipelineCache {
         }
         let known = self.modules.get(launch.kernel.name).cloned();
         let made = gpu.guarded(|| compile(gpu, launch, known)).await;
-        let (module, pipeline) =
-            made.map_err(|e| Error::Kernel { kernel: launch.kernel.name.to_owned(), message: e.to_string() })?;
+        let (module, pipeline) = made.map_err(|e| refused(gpu, launch, &e))?;
         self.modules.insert(launch.kernel.name, module);
         self.pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 }
 
+/// The error for a kernel that the device does not take, with file and line where the fault is in the text.
+fn refused(gpu: &Gpu, launch: &Launch, error: &wgpu::Error) -> Error {
+    let text = assemble(launch.kernel, &gpu.changed_kernels);
+    text.compile(Capabilities::all()).err().unwrap_or_else(|| text.error(error.to_string()))
+}
+
 fn compile(gpu: &Gpu, launch: &Launch, known: Option<wgpu::ShaderModule>) -> (wgpu::ShaderModule, Pipeline) {
     let device = &gpu.device;
     let label = Some(launch.kernel.name);
     let module = known.unwrap_or_else(|| {
-        let source = wgpu::ShaderSource::Wgsl(assemble(launch.kernel).into());
+        let source = wgpu::ShaderSource::Wgsl(assemble(launch.kernel, &gpu.changed_kernels).text.into());
         device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source })
     });
     let storage = launch.bindings.iter().map(|binding| {

@@ -29,8 +29,17 @@ pub struct Kernel {
     pub name: &'static str,
     /// The file's text.
     pub source: &'static str,
-    /// Texts of the files of `kernels/shared/` that it uses, to be put before it.
-    pub shared: &'static [&'static str],
+    /// The files of `kernels/shared/` that it uses, to be put before it.
+    pub shared: &'static [SharedFile],
+}
+
+/// A file of `kernels/shared/`, which several kernels use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SharedFile {
+    /// File name without extension, in `kernels/shared/`.
+    pub name: &'static str,
+    /// The file's text.
+    pub source: &'static str,
 }
 
 /// Declares the [`Kernel`] of a file in `kernels/`, with the files of `kernels/shared/` it needs.
@@ -40,7 +49,10 @@ macro_rules! kernel {
         $crate::graph::launch::Kernel {
             name: $name,
             source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/", $name, ".wgsl")),
-            shared: &[$(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/shared/", $shared, ".wgsl"))),*],
+            shared: &[$($crate::graph::launch::SharedFile {
+                name: $shared,
+                source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/shared/", $shared, ".wgsl")),
+            }),*],
         }
     };
 }

@@ -7,7 +7,7 @@ pub mod shape;
 
 use std::sync::Arc;
 
-pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, extent};
+pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, SharedFile, extent};
 pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
 

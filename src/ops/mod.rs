@@ -11,6 +11,7 @@ pub mod batch_norm_training;
 pub mod batch_norm_training_gradient;
 pub mod broadcast;
 pub mod case;
+pub mod case_values;
 pub mod concat;
 pub mod concat_gradient;
 pub mod constant;

@@ -111,37 +111,39 @@ pub enum ModelSize {
 }
 
 impl ModelSize {
+    /// The network of this size, with optical bands and elevation.
+    #[must_use]
+    pub fn config(self) -> ModelConfig {
+        let published = ModelConfig::default();
+        match self {
+            Self::Published => published,
+            Self::Small => ModelConfig { filters: 16, embedding: 32, mlp: 64, blocks: 4, tile: 128, ..published },
+            Self::Tiny => ModelConfig {
+                filters: 4,
+                embedding: 8,
+                mlp: 16,
+                blocks: 1,
+                heads: 2,
+                unet_steps: 2,
+                tile: 32,
+                ..published
+            },
+        }
+    }
+
     fn table(self) -> Table {
-        let sizes: [(&str, i64); 7] = match self {
-            Self::Published => [
-                ("filters", 64),
-                ("embedding", 64),
-                ("mlp", 256),
-                ("blocks", 12),
-                ("heads", 4),
-                ("unet_steps", 3),
-                ("tile", 384),
-            ],
-            Self::Small => [
-                ("filters", 16),
-                ("embedding", 32),
-                ("mlp", 64),
-                ("blocks", 4),
-                ("heads", 4),
-                ("unet_steps", 3),
-                ("tile", 128),
-            ],
-            Self::Tiny => [
-                ("filters", 4),
-                ("embedding", 8),
-                ("mlp", 16),
-                ("blocks", 1),
-                ("heads", 2),
-                ("unet_steps", 2),
-                ("tile", 32),
-            ],
-        };
-        let model: Table = sizes.into_iter().map(|(key, value)| (key.to_owned(), Value::Integer(value))).collect();
+        let config = self.config();
+        let sizes = [
+            ("filters", config.filters),
+            ("embedding", config.embedding),
+            ("mlp", config.mlp),
+            ("blocks", config.blocks),
+            ("heads", config.heads),
+            ("unet_steps", config.unet_steps),
+            ("tile", config.tile),
+        ];
+        let number = |size: usize| Value::Integer(i64::try_from(size).unwrap_or(i64::MAX));
+        let model: Table = sizes.into_iter().map(|(key, value)| (key.to_owned(), number(value))).collect();
         Table::from_iter([("model".to_owned(), Value::Table(model))])
     }
 }

@@ -1,0 +1,233 @@
+//! The text of a kernel: prelude, shared files and its own file put together, any of them changed by the user, with override constants
+//! given their values; and compilers' messages led back to file and line.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::graph::Kernel;
+
+/// Put before every kernel. Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
+const PRELUDE: &str = "\
+alias elem = f32;
+alias elem4 = vec4<f32>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return stored;
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    return value;
+}
+const LARGEST: f32 = 3.4028234e38;
+fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
+    return id.y * count.x + id.x;
+}
+";
+
+/// Files that stand in for built-in ones, by name: `gelu` for `kernels/gelu.wgsl`, `shared/tile` for `kernels/shared/tile.wgsl`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangedKernels {
+    files: BTreeMap<String, (PathBuf, String)>,
+}
+
+impl ChangedKernels {
+    /// Adds a file with its text.
+    pub fn insert(&mut self, name: impl Into<String>, file: impl Into<PathBuf>, text: impl Into<String>) {
+        self.files.insert(name.into(), (file.into(), text.into()));
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The names of the files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Whether the kernel's own file or one that it shares is changed.
+    #[must_use]
+    pub fn concern(&self, kernel: &Kernel) -> bool {
+        self.files.contains_key(kernel.name)
+            || kernel.shared.iter().any(|file| self.files.contains_key(&format!("shared/{}", file.name)))
+    }
+}
+
+/// A kernel's whole text and the files it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelText {
+    /// The WGSL.
+    pub text: String,
+    kernel: &'static str,
+    is_changed: bool,
+    /// Where each part begins, and the path of its file.
+    parts: Vec<(usize, String)>,
+}
+
+/// The whole text of a kernel: prelude, shared files, its own file.
+#[must_use]
+pub fn assemble(kernel: &'static Kernel, changed: &ChangedKernels) -> KernelText {
+    let mut whole = KernelText {
+        text: PRELUDE.to_owned(),
+        kernel: kernel.name,
+        is_changed: changed.concern(kernel),
+        parts: vec![(0, "prelude".to_owned())],
+    };
+    let shared = kernel.shared.iter().map(|file| (format!("shared/{}", file.name), file.source));
+    for (name, source) in shared.chain([(kernel.name.to_owned(), kernel.source)]) {
+        let (path, text) = match changed.files.get(&name) {
+            Some((file, text)) => (file.display().to_string(), text.as_str()),
+            None => (format!("kernels/{name}.wgsl"), source),
+        };
+        whole.parts.push((whole.text.len(), path));
+        whole.text.push_str(text);
+        whole.text.push('\n');
+    }
+    whole
+}
+
+impl KernelText {
+    /// The text as other tools compile it: every `override` constant as a `const` with the value given here or its default.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] for an `override` that is not of the form `override NAME: TYPE = VALUE;` on one line.
+    pub fn specialised(&self, constants: &[(&'static str, f64)]) -> Result<String> {
+        let mut text = String::with_capacity(self.text.len());
+        for line in self.text.lines() {
+            match line.strip_prefix("override ") {
+                None => text.push_str(line),
+                Some(rest) => {
+                    let constant = constant(rest, constants).ok_or_else(|| {
+                        self.error(format!("found '{line}', expected 'override NAME: TYPE = VALUE;' on one line"))
+                    })?;
+                    text.push_str(&constant);
+                }
+            }
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
+    /// An error of this kernel: the user's where the user changed it.
+    #[must_use]
+    pub fn error(&self, message: impl Into<String>) -> Error {
+        let (kernel, message) = (self.kernel.to_owned(), message.into());
+        if self.is_changed { Error::ChangedKernel { kernel, message } } else { Error::Kernel { kernel, message } }
+    }
+
+    /// Parses and validates the text; messages name file, line and column.
+    ///
+    /// # Errors
+    /// The compiler's.
+    pub fn compile(&self, capabilities: naga::valid::Capabilities) -> Result<naga::Module> {
+        let module = naga::front::wgsl::parse_str(&self.text).map_err(|e| {
+            let labels = e.labels().filter_map(|(span, label)| Some((span.to_range()?, label.to_owned()))).collect();
+            self.located(e.message(), labels, e.notes().map(str::to_owned).collect())
+        })?;
+        let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
+        validator.validate(&module).map_err(|e| {
+            let labels = e.spans().filter_map(|(span, label)| Some((span.to_range()?, label.clone()))).collect();
+            let mut causes = Vec::new();
+            let mut cause = std::error::Error::source(e.as_inner());
+            while let Some(error) = cause {
+                causes.push(error.to_string());
+                cause = error.source();
+            }
+            self.located(&e.as_inner().to_string(), labels, causes)
+        })?;
+        Ok(module)
+    }
+
+    /// A message with the lines it is about: the place of the first label in front, each line with a mark under it.
+    fn located(&self, message: &str, labels: Vec<(Range<usize>, String)>, notes: Vec<String>) -> Error {
+        let mut told = match labels.first() {
+            Some((range, _)) => {
+                let (path, line, column) = self.place(range.start);
+                format!("{path}:{line}:{column}: {message}")
+            }
+            None => message.to_owned(),
+        };
+        for (range, label) in labels {
+            let start = range.start.min(self.text.len());
+            let (path, line, column) = self.place(start);
+            let from = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+            let source = self.text[from..].lines().next().unwrap_or("");
+            let room = (from + source.len()).saturating_sub(start).max(1);
+            let marks = "^".repeat(range.len().clamp(1, room));
+            let _ = write!(told, "\n  {path}:{line}\n    {source}\n    {}{marks} {label}", " ".repeat(column - 1));
+        }
+        for note in notes {
+            let _ = write!(told, "\n  {note}");
+        }
+        self.error(told)
+    }
+
+    /// File, line and column of a place in the text, counted from one.
+    fn place(&self, at: usize) -> (&str, usize, usize) {
+        let at = at.min(self.text.len());
+        let part = self.parts.iter().rev().find(|(start, _)| *start <= at);
+        let (start, path) = part.map_or((0, "prelude"), |(start, path)| (*start, path.as_str()));
+        let before = &self.text[start..at];
+        let column = before.rfind('\n').map_or(before, |end| &before[end + 1..]).chars().count() + 1;
+        (path, before.matches('\n').count() + 1, column)
+    }
+}
+
+/// `NAME: TYPE = DEFAULT; ...` as a constant of the value given for the name, if any.
+fn constant(declaration: &str, constants: &[(&'static str, f64)]) -> Option<String> {
+    let (declared, rest) = declaration.split_once('=')?;
+    let (name, kind) = declared.split_once(':')?;
+    let (name, kind) = (name.trim(), kind.trim());
+    let (default, comment) = rest.split_once(';')?;
+    let value = match constants.iter().find(|(given, _)| *given == name) {
+        None => default.trim().to_owned(),
+        Some((_, value)) => match kind {
+            "bool" => (*value != 0.0).to_string(),
+            "u32" => format!("{value}u"),
+            "i32" => format!("{value}i"),
+            "f32" => format!("{value:?}f"),
+            _ => return None,
+        },
+    };
+    Some(format!("const {name}: {kind} = {value};{comment}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use naga::valid::Capabilities;
+
+    use super::{ChangedKernels, assemble};
+    use crate::graph::{Kernel, SharedFile};
+
+    static KERNEL: Kernel = Kernel {
+        name: "sample",
+        source: "override SIZE: u32 = 64u; // threads\n@compute @workgroup_size(SIZE)\nfn main() {}\n",
+        shared: &[SharedFile { name: "part", source: "const HALF: f32 = 0.5;\n" }],
+    };
+
+    #[test]
+    fn constants_take_their_values_and_keep_their_defaults() {
+        let text = assemble(&KERNEL, &ChangedKernels::default());
+        let default = text.specialised(&[]).expect("plain");
+        assert!(default.contains("\nconst SIZE: u32 = 64u; // threads\n"), "{default}");
+        let chosen = text.specialised(&[("SIZE", 32.0)]).expect("plain");
+        assert!(chosen.contains("\nconst SIZE: u32 = 32u; // threads\n"), "{chosen}");
+        naga::front::wgsl::parse_str(&chosen).expect("it compiles");
+    }
+
+    #[test]
+    fn messages_name_the_file_and_the_line_in_it() {
+        let mut changed = ChangedKernels::default();
+        changed.insert("sample", "mine/sample.wgsl", "@compute @workgroup_size(64)\nfn main() {\n    nonsense();\n}\n");
+        let message =
+            assemble(&KERNEL, &changed).compile(Capabilities::empty()).expect_err("no such function").to_string();
+        assert!(message.contains("mine/sample.wgsl:3:5: "), "{message}");
+        assert!(message.contains("    nonsense();\n        ^^^^^^^^"), "{message}");
+        changed.insert("shared/part", "mine/shared/part.wgsl", "\nconst HALF: f32 = 0.5u;\n");
+        let message = assemble(&KERNEL, &changed).compile(Capabilities::empty()).expect_err("a wrong type").to_string();
+        assert!(message.contains("mine/shared/part.wgsl:2:"), "{message}");
+    }
+}
