@@ -21,7 +21,7 @@ use crate::gpu::slices::slices;
 use crate::gpu::{ChangedKernels, Gpu};
 use crate::graph::{Caps, Graph, Kernel, Launch};
 use crate::model::network::inference_graph;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, PlanOptions, Target};
 use crate::train::graph::{Purpose, training_graph};
 use crate::train::{AdamSettings, Objective};
 
@@ -161,7 +161,7 @@ struct Dump {
 impl Dump {
     /// Adds the kernels of a graph's plan.
     fn add(&mut self, name: &'static str, graph: &Graph) -> error::Result<()> {
-        let plan = Plan::new(graph, &Target::Gpu(self.caps.clone()))?;
+        let plan = Plan::new(graph, &Target::Gpu(self.caps.clone()), &PlanOptions::default())?;
         for step in plan.prepare.iter().chain(&plan.steps) {
             let node = &plan.graph.nodes()[step.node];
             let shapes = plan.graph.shapes(node);
