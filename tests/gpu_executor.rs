@@ -8,10 +8,11 @@ use glavitu::gpu::{Gpu, GpuExecutor};
 use glavitu::graph::{Graph, Source};
 use glavitu::model::ModelConfig;
 use glavitu::model::network::{OUTPUT, inference_graph};
+use glavitu::ops::case_values::Random;
 use glavitu::ops::{Add, BatchNorm, Conv2d, Fill, GlobalAveragePool, LeakyRelu, MatMul, Multiply, Softmax};
 use glavitu::plan::PlanOptions;
 use glavitu::{Error, Result};
-use support::{Random, assert_close, gpus};
+use support::{assert_close, gpus};
 
 /// A network small enough for software adapters.
 fn tiny(batch: usize) -> Graph {

@@ -7,9 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use glavitu::autograd::differentiate;
 use glavitu::graph::{Caps, Graph, Launch, Operator, Shape, Shapes, TensorId};
+use glavitu::ops::case_values::Random;
 use glavitu::ops::{Case, Multiply, REGISTRY};
 use glavitu::{Error, Result};
-use support::{Random, shapes, values};
+use support::{shapes, values};
 
 /// Operators that a loss never depends on through: what the optimiser does. Gradients have none of their own either.
 const WITHOUT_GRADIENT: [&str; 4] = ["adam", "moving_average", "sharpness_step", "squared_norm"];

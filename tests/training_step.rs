@@ -9,12 +9,13 @@ use glavitu::executor::{Arrays, Executor};
 use glavitu::gpu::GpuExecutor;
 use glavitu::graph::{Graph, Source};
 use glavitu::model::{Location, ModelConfig};
+use glavitu::ops::case_values::Random;
 use glavitu::plan::PlanOptions;
 use glavitu::train::graph::{
     DEEP_SUPERVISION_LOSS, MOMENTS, OUTPUT_LOSS, PARAMETERS, Purpose, RATE, STATISTICS, TARGET, training_graph,
 };
 use glavitu::train::{AdamSettings, Objective};
-use support::{Random, gpus};
+use support::gpus;
 
 /// As small as a network can be.
 fn config() -> ModelConfig {

@@ -5,7 +5,6 @@
 use glavitu::gpu::{Gpu, adapters};
 use glavitu::graph::Shapes;
 use glavitu::ops::Case;
-pub(crate) use glavitu::ops::case_values::Random;
 use glavitu::ops::case_values::nmse;
 
 /// The shapes of a case.
