@@ -1,13 +1,13 @@
 // out = a + b with broadcasting over four axes (shorter shapes are padded with ones in front).
 // Equal shapes take the short way; otherwise every element finds its operands by the strides, which are zero
 // along broadcast axes.
-//
+// An item is an element, or a quad of them where the channels are multiples of four; strides and channels count items.
 // Bindings:
 //   0 a: strides a0..a3
 //   1 b: strides b0..b3
-//   2 out: (batch, height, width, channels), count elements
+//   2 out: (batch, height, width, channels), count items
 //   3 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
@@ -25,9 +25,9 @@ struct Params {
     b3: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<elem>;
-@group(0) @binding(1) var<storage, read> b: array<elem>;
-@group(0) @binding(2) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> a: array<item>;
+@group(0) @binding(1) var<storage, read> b: array<item>;
+@group(0) @binding(2) var<storage, read_write> out: array<item>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -44,7 +44,7 @@ fn main(
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
             if params.equal != 0u {
-                out[i] = a[i] + b[i];
+                out[i] = store_item(load_item(a[i]) + load_item(b[i]));
             } else {
                 let pixel = i / params.channels;
                 let c = i % params.channels;
@@ -54,7 +54,7 @@ fn main(
                 let y = row % params.height;
                 let at_a = n * params.a0 + y * params.a1 + x * params.a2 + c * params.a3;
                 let at_b = n * params.b0 + y * params.b1 + x * params.b2 + c * params.b3;
-                out[i] = a[at_a] + b[at_b];
+                out[i] = store_item(load_item(a[at_a]) + load_item(b[at_b]));
             }
         }
     }

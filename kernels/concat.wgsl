@@ -1,11 +1,11 @@
 // out row = row of a, then row of b.
-//
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 a: (rows, channels_a)
 //   1 b: (rows, channels_b)
-//   2 out: (rows, channels_a + channels_b), count elements
+//   2 out: (rows, channels_a + channels_b), count items
 //   3 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
@@ -13,9 +13,9 @@ struct Params {
     channels_b: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<elem>;
-@group(0) @binding(1) var<storage, read> b: array<elem>;
-@group(0) @binding(2) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> a: array<item>;
+@group(0) @binding(1) var<storage, read> b: array<item>;
+@group(0) @binding(2) var<storage, read_write> out: array<item>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;

@@ -1,10 +1,10 @@
 // out(n, patch, (row, column, c)) = x(n, patch row * size + row, patch column * size + column, c).
-//
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (N, H, across * size, channels)
-//   1 out: (N, down * across, size * size * channels), count elements
+//   1 out: (N, down * across, size * size * channels), count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
@@ -13,8 +13,8 @@ struct Params {
     channels: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;

@@ -1,17 +1,17 @@
 // out[i] = x / 2 * (1 + erf(x / sqrt 2)), exact to f32 (see shared/erf.wgsl).
-//
+// An item is an element, or a quad of them where the count is a multiple of four.
 // Bindings:
-//   0 x: count elements
-//   1 out: count elements
+//   0 x: count items
+//   1 out: count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -27,8 +27,8 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
-            let v = f32(x[i]);
-            out[i] = elem(0.5 * v * (1.0 + erf(v * 0.70710678)));
+            let v = load_item(x[i]);
+            out[i] = store_item(0.5 * v * (1.0 + erf(v * 0.70710678)));
         }
     }
 }

@@ -1,10 +1,10 @@
 // Second pass of the mean over a map: out(n, c) = sum over spans of x(n, span, c), divided by the pixels.
-//
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (N, spans, channels), scratch of the first pass
-//   1 out: (N, channels), count elements
+//   1 out: (N, channels), count items
 //   2 params
-// Dispatch: ceil(count / 256) groups of 256, one element per thread.
+// Dispatch: ceil(count / 256) groups of 256, one item per thread.
 
 struct Params {
     count: u32,
@@ -13,8 +13,8 @@ struct Params {
     pixels: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item32>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -28,10 +28,10 @@ fn main(
     let i = group_index(group, groups) * WORKGROUP_SIZE + local;
     if i < params.count {
         let first = i / params.channels * params.spans * params.channels + i % params.channels;
-        var sum = 0.0;
+        var sum = item32();
         for (var span = 0u; span < params.spans; span++) {
             sum += x[first + span * params.channels];
         }
-        out[i] = elem(sum / f32(params.pixels));
+        out[i] = store_item(sum / f32(params.pixels));
     }
 }

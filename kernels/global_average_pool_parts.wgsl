@@ -1,12 +1,13 @@
 // First pass of the mean over a map: sums of spans of SPAN pixels, per channel.
 //   out(n, span, c) = sum of x(n, p, c) over the pixels p of the span.
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Each sum is taken in one fixed order, so results are reproducible; the second pass adds the spans.
 //
 // Bindings:
 //   0 x: (N, pixels, channels)
 //   1 out: (N, spans, channels), scratch
 //   2 params
-// Tile: 64 channels x span pixels per group of 256: thread t sums every 4th pixel for channel t % 64.
+// Tile: 64 items of channels x span pixels per group of 256: thread t sums every 4th pixel for item t % 64.
 // Dispatch: N * spans * ceil(channels / 64) groups, channels fastest.
 
 struct Params {
@@ -17,13 +18,13 @@ struct Params {
     span: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
 
-var<workgroup> parts: array<f32, 256>;
+var<workgroup> parts: array<item32, 256>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -39,11 +40,11 @@ fn main(
     let c = index % blocks * 64u + local % 64u;
     let span = index / blocks % params.spans;
     let n = index / blocks / params.spans;
-    var sum = 0.0;
+    var sum = item32();
     if c < params.channels {
         let end = min((span + 1u) * params.span, params.pixels);
         for (var p = span * params.span + local / 64u; p < end; p += 4u) {
-            sum += f32(x[(n * params.pixels + p) * params.channels + c]);
+            sum += load_item(x[(n * params.pixels + p) * params.channels + c]);
         }
     }
     parts[local] = sum;

@@ -1,12 +1,13 @@
 // out = gamma (x - mean) / sqrt(variance + epsilon) + beta, mean and biased variance over each row.
 //
 // Two passes over the row, so the variance has no cancellation.
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (rows, channels)
-//   1 gamma, 2 beta: channels each
+//   1 gamma, 2 beta: channels each; f32 in any storage of x
 //   3 out: (rows, channels)
 //   4 params
-// Dispatch: one group of 64 per row; a thread takes every 64th channel.
+// Dispatch: one group of 64 per row; a thread takes every 64th item.
 
 struct Params {
     rows: u32,
@@ -14,10 +15,10 @@ struct Params {
     epsilon: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read> gamma: array<elem>;
-@group(0) @binding(2) var<storage, read> beta: array<elem>;
-@group(0) @binding(3) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read> gamma: array<item32>;
+@group(0) @binding(2) var<storage, read> beta: array<item32>;
+@group(0) @binding(3) var<storage, read_write> out: array<item>;
 @group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(ROW_THREADS)
@@ -31,19 +32,19 @@ fn main(
         return;
     }
     let at = row * params.channels;
-    let count = f32(params.channels);
-    var sum = 0.0;
+    let count = f32(params.channels * ITEM);
+    var sum = item32();
     for (var c = local; c < params.channels; c += ROW_THREADS) {
-        sum += f32(x[at + c]);
+        sum += load_item(x[at + c]);
     }
-    let mean = row_sum(sum, local) / count;
-    var squares = 0.0;
+    let mean = row_sum(item_sum(sum), local) / count;
+    var squares = item32();
     for (var c = local; c < params.channels; c += ROW_THREADS) {
-        let d = f32(x[at + c]) - mean;
+        let d = load_item(x[at + c]) - mean;
         squares += d * d;
     }
-    let scale = 1.0 / sqrt(row_sum(squares, local) / count + params.epsilon);
+    let scale = 1.0 / sqrt(row_sum(item_sum(squares), local) / count + params.epsilon);
     for (var c = local; c < params.channels; c += ROW_THREADS) {
-        out[at + c] = elem((f32(x[at + c]) - mean) * scale * f32(gamma[c]) + f32(beta[c]));
+        out[at + c] = store_item((load_item(x[at + c]) - mean) * scale * gamma[c] + beta[c]);
     }
 }

@@ -1,17 +1,17 @@
 // out[i] = x[i]: the same elements under other extents.
-//
+// An item is an element, or a quad of them where the count is a multiple of four.
 // Bindings:
-//   0 x: count elements
-//   1 out: count elements
+//   0 x: count items
+//   1 out: count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;

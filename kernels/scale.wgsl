@@ -1,18 +1,18 @@
 // out = x * factor.
-//
+// An item is an element, or a quad of them where the count is a multiple of four.
 // Bindings:
-//   0 x: count elements
-//   1 out: count elements
+//   0 x: count items
+//   1 out: count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
     factor: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -28,7 +28,7 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
-            out[i] = elem(f32(x[i]) * params.factor);
+            out[i] = store_item(load_item(x[i]) * params.factor);
         }
     }
 }

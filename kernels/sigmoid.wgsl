@@ -1,19 +1,19 @@
 // out[i] = 1 / (1 + exp(-x[i])).
 //
 // The exponential is taken of -|x|, so it never overflows.
-//
+// An item is an element, or a quad of them where the count is a multiple of four.
 // Bindings:
-//   0 x: count elements
-//   1 out: count elements
+//   0 x: count items
+//   1 out: count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -29,14 +29,10 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let i = first + item * WORKGROUP_SIZE;
         if i < params.count {
-            let v = f32(x[i]);
+            let v = load_item(x[i]);
             let e = exp(-abs(v));
             let positive = 1.0 / (1.0 + e);
-            if v >= 0.0 {
-                out[i] = elem(positive);
-            } else {
-                out[i] = elem(e * positive);
-            }
+            out[i] = store_item(select(e * positive, positive, v >= item32()));
         }
     }
 }

@@ -1,11 +1,11 @@
 // Twice as large along both axes, half-pixel centres, edges clamped: output i lies at (i + 0.5) / 2 - 0.5, so along
 // each axis the nearer pixel i / 2 weighs 3/4 and the farther one (before it for even i, after it for odd) 1/4.
-//
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (N, height, width, channels)
-//   1 out: (N, 2 height, 2 width, channels), count elements
+//   1 out: (N, 2 height, 2 width, channels), count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
@@ -14,8 +14,8 @@ struct Params {
     channels: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -49,9 +49,11 @@ fn main(
             let far_row = (n * params.height + farther(y, params.height)) * params.width;
             let near = column / 2u;
             let far = farther(column, params.width);
-            let top = 0.75 * f32(x[(near_row + near) * params.channels + c]) + 0.25 * f32(x[(near_row + far) * params.channels + c]);
-            let bottom = 0.75 * f32(x[(far_row + near) * params.channels + c]) + 0.25 * f32(x[(far_row + far) * params.channels + c]);
-            out[i] = elem(0.75 * top + 0.25 * bottom);
+            let top = 0.75 * load_item(x[(near_row + near) * params.channels + c])
+                + 0.25 * load_item(x[(near_row + far) * params.channels + c]);
+            let bottom = 0.75 * load_item(x[(far_row + near) * params.channels + c])
+                + 0.25 * load_item(x[(far_row + far) * params.channels + c]);
+            out[i] = store_item(0.75 * top + 0.25 * bottom);
         }
     }
 }

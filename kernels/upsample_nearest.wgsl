@@ -1,10 +1,10 @@
 // out(n, y, x, c) = x(n, y / 2, x / 2, c).
-//
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (N, H, width / 2, channels)
-//   1 out: (N, 2 H, width, channels), count elements
+//   1 out: (N, 2 H, width, channels), count items
 //   2 params
-// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     count: u32,
@@ -12,8 +12,8 @@ struct Params {
     channels: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;

@@ -5,9 +5,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use glavitu::gpu::prelude::Form;
 use glavitu::gpu::single::{SENTINEL, SingleOperator};
 use glavitu::gpu::{ChangedKernels, kernel};
-use glavitu::graph::{Caps, Shapes};
+use glavitu::graph::{Caps, Launch, Shapes, Storage};
 use glavitu::ops::{Case, REGISTRY};
 use support::{assert_close, gpus, reference, shapes, values};
 
@@ -111,6 +112,11 @@ fn every_gpu_agrees_with_the_definitions() {
     }
 }
 
+/// The form of a launch on tensors of floats.
+fn f32_form(launch: &Launch) -> Form {
+    Form::of(launch, Storage::F32, &Caps::default())
+}
+
 #[test]
 fn kernels_match_their_launches_and_the_default_limits() {
     for entry in REGISTRY {
@@ -122,8 +128,8 @@ fn kernels_match_their_launches_and_the_default_limits() {
                 assert!(!launches.is_empty(), "{} launches nothing", entry.name);
                 for launch in launches {
                     let name = launch.kernel.name;
-                    let resources =
-                        kernel::check(&launch, &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
+                    let resources = kernel::check(&launch, f32_form(&launch), &ChangedKernels::default())
+                        .unwrap_or_else(|e| panic!("{e}"));
                     assert!((1..=256).contains(&resources.invocations), "{name}: {resources:?}");
                     assert!(resources.workgroup_bytes <= 16 << 10, "{name}: {resources:?}");
                     assert!(resources.storage_buffers <= 8, "{name}: {resources:?}");
@@ -168,7 +174,8 @@ fn a_kernel_that_differs_from_its_launch_is_noticed() {
     let mut extra = launches().remove(0);
     extra.constants.push(("NO_SUCH_CONSTANT", 1.0));
     for (launch, word) in [(renamed, "number"), (swapped, "binding 0"), (extra, "NO_SUCH_CONSTANT")] {
-        let message = kernel::check(&launch, &ChangedKernels::default()).expect_err("it differs").to_string();
+        let message =
+            kernel::check(&launch, f32_form(&launch), &ChangedKernels::default()).expect_err("it differs").to_string();
         assert!(message.contains(word), "{message}");
     }
 }

@@ -176,9 +176,14 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             plain_kernels: false,
+            native_half: summary.f16,
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("glavitu"), required_limits: limits, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("glavitu"),
+            required_features: adapter.features() & wgpu::Features::SHADER_F16,
+            required_limits: limits,
+            ..Default::default()
+        };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| Error::NoDevice {
             wanted: wanted.to_owned(),
             available: format!("{}, but it cannot be opened: {e}", summary.name),

@@ -3,7 +3,7 @@
 use super::device::Gpu;
 use super::kernel::PipelineCache;
 use crate::error::{Error, Result};
-use crate::graph::{Binding, Launch};
+use crate::graph::{Binding, Launch, Storage};
 
 /// Most workgroups along one dimension of a dispatch.
 const MAX_GROUPS: u64 = 65_535;
@@ -54,14 +54,14 @@ pub fn grid(groups: u64) -> Option<(u32, u32)> {
 /// Collects launches, then makes their dispatches with all parameters in one uniform buffer.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    launches: Vec<(Launch, Vec<Range>, String)>,
+    launches: Vec<(Launch, Storage, Vec<Range>, String)>,
 }
 
 impl Recorder {
-    /// Adds the launch of a node with the buffers it binds, found by `resolve`.
-    pub fn push(&mut self, launch: Launch, node: &str, resolve: impl Fn(Binding) -> Range) {
+    /// Adds the launch of a node on tensors of this storage, with the buffers it binds, found by `resolve`.
+    pub fn push(&mut self, launch: Launch, storage: Storage, node: &str, resolve: impl Fn(Binding) -> Range) {
         let ranges = launch.bindings.iter().map(|&binding| resolve(binding)).collect();
-        self.launches.push((launch, ranges, node.to_owned()));
+        self.launches.push((launch, storage, ranges, node.to_owned()));
     }
 
     /// Number of launches so far.
@@ -83,7 +83,7 @@ impl Recorder {
     pub async fn finish(self, gpu: &Gpu, cache: &mut PipelineCache) -> Result<Vec<Dispatch>> {
         let step = gpu.device.limits().min_uniform_buffer_offset_alignment as usize;
         let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
-        for (launch, _, _) in &self.launches {
+        for (launch, ..) in &self.launches {
             offsets.push(bytes.len());
             bytes.extend_from_slice(&launch.params.bytes);
             bytes.resize(bytes.len().next_multiple_of(step), 0);
@@ -105,7 +105,7 @@ impl Recorder {
             .await
             .map_err(|e| gpu.lost(e.to_string()))?;
         let mut dispatches = Vec::with_capacity(self.launches.len());
-        for ((launch, ranges, node), offset) in self.launches.into_iter().zip(offsets) {
+        for ((launch, storage, ranges, node), offset) in self.launches.into_iter().zip(offsets) {
             let limit =
                 |limit_name, needed, limit| Error::DeviceLimit { node: node.clone(), limit_name, needed, limit };
             let Some(grid) = grid(launch.groups) else {
@@ -116,7 +116,7 @@ impl Recorder {
             if let Some(range) = ranges.iter().find(|r| r.bytes > most) {
                 return Err(limit("maxStorageBufferBindingSize", range.bytes, most));
             }
-            let pipeline = cache.get(gpu, &launch).await?;
+            let pipeline = cache.get(gpu, &launch, storage).await?;
             let group = gpu.guarded(|| bind(gpu, &pipeline.layout, &ranges, &uniform, launch.params.bytes.len())).await;
             let group = group.map_err(|e| Error::Kernel {
                 kernel: launch.kernel.name.to_owned(),

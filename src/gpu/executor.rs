@@ -7,7 +7,7 @@ use super::readback::{self, Readback};
 use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
 use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
-use crate::graph::{Binding, Graph, Node, Source, TensorId};
+use crate::graph::{Binding, Graph, Node, Source, Storage, TensorId};
 use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph on a GPU.
@@ -259,7 +259,7 @@ async fn record(
             flop += work;
             for launch in node.operator.launches(&slice.shapes, &gpu.caps)? {
                 let scratch = node.operator.gpu_scratch(&slice.shapes, &gpu.caps);
-                recorder.push(launch, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
+                recorder.push(launch, Storage::F32, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
             }
         }
     }

@@ -9,8 +9,9 @@ use serde_json::{Number, Value};
 
 use super::device::Gpu;
 use super::kernel_text::{ChangedKernels, assemble};
+use super::prelude::Form;
 use crate::error::{Error, Result};
-use crate::graph::{Binding, Launch};
+use crate::graph::{Binding, Caps, Launch, Storage};
 
 /// What a kernel asks of a workgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -23,16 +24,16 @@ pub struct Resources {
     pub storage_buffers: usize,
 }
 
-/// Compiles a launch's kernel without a device and holds it against the launch: storage bindings in order and with the
+/// Compiles a launch's kernel in one of its forms without a device and holds it against the launch: storage bindings in order and with the
 /// access of [`Binding`], the `Params` uniform last, with the names and offsets of [`crate::graph::ParamBlock::fields`], and
 /// constants that exist.
 ///
 /// # Errors
 /// [`Error::Kernel`], or [`Error::ChangedKernel`] where the user changed it, with what differs.
-pub fn check(launch: &Launch, changed: &ChangedKernels) -> Result<Resources> {
-    let text = assemble(launch.kernel, changed);
+pub fn check(launch: &Launch, form: Form, changed: &ChangedKernels) -> Result<Resources> {
+    let text = assemble(launch.kernel, form, changed);
     let wrong = |message: String| text.error(message);
-    let module = text.compile(Capabilities::empty())?;
+    let module = text.compile(form.capabilities())?;
 
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| wrong(e.to_string()))?;
@@ -99,7 +100,8 @@ fn check_params(
 /// # Errors
 /// A kernel that does not compile.
 pub fn param_values(launch: &Launch) -> Result<serde_json::Map<String, Value>> {
-    let text = assemble(launch.kernel, &ChangedKernels::default());
+    let form = Form::of(launch, Storage::F32, &Caps::default());
+    let text = assemble(launch.kernel, form, &ChangedKernels::default());
     let module = text.compile(Capabilities::all())?;
     let params = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some("params"));
     let Some(TypeInner::Struct { members, .. }) = params.map(|(_, v)| &module.types[v.ty].inner) else {
@@ -159,47 +161,57 @@ pub struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// Name of a kernel and the bits of its constants.
-type Key = (&'static str, Vec<(&'static str, u64)>);
+/// Name and form of a kernel.
+type Text = (&'static str, Form);
 
-/// Pipelines by kernel and constants, and modules by kernel.
+/// A kernel's text and the bits of its constants.
+type Key = (Text, Vec<(&'static str, u64)>);
+
+/// Pipelines by text and constants, and modules by text.
 #[derive(Debug, Default)]
 pub struct PipelineCache {
     pipelines: HashMap<Key, Pipeline>,
-    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    modules: HashMap<Text, wgpu::ShaderModule>,
 }
 
 impl PipelineCache {
-    /// The pipeline of a launch, compiled at first use.
+    /// The pipeline of a launch on tensors of this storage, compiled at first use.
     ///
     /// # Errors
     /// [`Error::Kernel`], or [`Error::ChangedKernel`] where the user changed it, with the compiler's message.
-    pub async fn get(&mut self, gpu: &Gpu, launch: &Launch) -> Result<Pipeline> {
+    pub async fn get(&mut self, gpu: &Gpu, launch: &Launch, storage: Storage) -> Result<Pipeline> {
+        let form = Form::of(launch, storage, &gpu.caps);
+        let text = (launch.kernel.name, form);
         let constants = launch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
-        let key = (launch.kernel.name, constants);
+        let key = (text, constants);
         if let Some(pipeline) = self.pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
-        let known = self.modules.get(launch.kernel.name).cloned();
-        let made = gpu.guarded(|| compile(gpu, launch, known)).await;
-        let (module, pipeline) = made.map_err(|e| refused(gpu, launch, &e))?;
-        self.modules.insert(launch.kernel.name, module);
+        let known = self.modules.get(&text).cloned();
+        let made = gpu.guarded(|| compile(gpu, launch, form, known)).await;
+        let (module, pipeline) = made.map_err(|e| refused(gpu, launch, form, &e))?;
+        self.modules.insert(text, module);
         self.pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 }
 
 /// The error for a kernel that the device does not take, with file and line where the fault is in the text.
-fn refused(gpu: &Gpu, launch: &Launch, error: &wgpu::Error) -> Error {
-    let text = assemble(launch.kernel, &gpu.changed_kernels);
+fn refused(gpu: &Gpu, launch: &Launch, form: Form, error: &wgpu::Error) -> Error {
+    let text = assemble(launch.kernel, form, &gpu.changed_kernels);
     text.compile(Capabilities::all()).err().unwrap_or_else(|| text.error(error.to_string()))
 }
 
-fn compile(gpu: &Gpu, launch: &Launch, known: Option<wgpu::ShaderModule>) -> (wgpu::ShaderModule, Pipeline) {
+fn compile(
+    gpu: &Gpu,
+    launch: &Launch,
+    form: Form,
+    known: Option<wgpu::ShaderModule>,
+) -> (wgpu::ShaderModule, Pipeline) {
     let device = &gpu.device;
     let label = Some(launch.kernel.name);
     let module = known.unwrap_or_else(|| {
-        let source = wgpu::ShaderSource::Wgsl(assemble(launch.kernel, &gpu.changed_kernels).text.into());
+        let source = wgpu::ShaderSource::Wgsl(assemble(launch.kernel, form, &gpu.changed_kernels).text.into());
         device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source })
     });
     let storage = launch.bindings.iter().map(|binding| {

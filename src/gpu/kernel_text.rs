@@ -6,24 +6,9 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::prelude::Form;
 use crate::error::{Error, Result};
 use crate::graph::Kernel;
-
-/// Put before every kernel. Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
-const PRELUDE: &str = "\
-alias elem = f32;
-alias elem4 = vec4<f32>;
-fn load4(stored: elem4) -> vec4<f32> {
-    return stored;
-}
-fn store4(value: vec4<f32>) -> elem4 {
-    return value;
-}
-const LARGEST: f32 = 3.4028234e38;
-fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
-    return id.y * count.x + id.x;
-}
-";
 
 /// Files that stand in for built-in ones, by name: `gelu` for `kernels/gelu.wgsl`, `shared/tile` for `kernels/shared/tile.wgsl`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,9 +54,9 @@ pub struct KernelText {
 
 /// The whole text of a kernel: prelude, shared files, its own file.
 #[must_use]
-pub fn assemble(kernel: &'static Kernel, changed: &ChangedKernels) -> KernelText {
+pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -> KernelText {
     let mut whole = KernelText {
-        text: PRELUDE.to_owned(),
+        text: form.prelude(),
         kernel: kernel.name,
         is_changed: changed.concern(kernel),
         parts: vec![(0, "prelude".to_owned())],
@@ -199,7 +184,7 @@ fn constant(declaration: &str, constants: &[(&'static str, f64)]) -> Option<Stri
 mod tests {
     use naga::valid::Capabilities;
 
-    use super::{ChangedKernels, assemble};
+    use super::{ChangedKernels, Form, assemble};
     use crate::graph::{Kernel, SharedFile};
 
     static KERNEL: Kernel = Kernel {
@@ -210,7 +195,7 @@ mod tests {
 
     #[test]
     fn constants_take_their_values_and_keep_their_defaults() {
-        let text = assemble(&KERNEL, &ChangedKernels::default());
+        let text = assemble(&KERNEL, Form::default(), &ChangedKernels::default());
         let default = text.specialised(&[]).expect("plain");
         assert!(default.contains("\nconst SIZE: u32 = 64u; // threads\n"), "{default}");
         let chosen = text.specialised(&[("SIZE", 32.0)]).expect("plain");
@@ -222,12 +207,17 @@ mod tests {
     fn messages_name_the_file_and_the_line_in_it() {
         let mut changed = ChangedKernels::default();
         changed.insert("sample", "mine/sample.wgsl", "@compute @workgroup_size(64)\nfn main() {\n    nonsense();\n}\n");
-        let message =
-            assemble(&KERNEL, &changed).compile(Capabilities::empty()).expect_err("no such function").to_string();
+        let message = assemble(&KERNEL, Form::default(), &changed)
+            .compile(Capabilities::empty())
+            .expect_err("no such function")
+            .to_string();
         assert!(message.contains("mine/sample.wgsl:3:5: "), "{message}");
         assert!(message.contains("    nonsense();\n        ^^^^^^^^"), "{message}");
         changed.insert("shared/part", "mine/shared/part.wgsl", "\nconst HALF: f32 = 0.5u;\n");
-        let message = assemble(&KERNEL, &changed).compile(Capabilities::empty()).expect_err("a wrong type").to_string();
+        let message = assemble(&KERNEL, Form::default(), &changed)
+            .compile(Capabilities::empty())
+            .expect_err("a wrong type")
+            .to_string();
         assert!(message.contains("mine/shared/part.wgsl:2:"), "{message}");
     }
 }

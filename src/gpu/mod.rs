@@ -2,6 +2,7 @@
 //!
 //! - [`device`]: which adapters there are, and opening one.
 //! - [`kernel_text`]: a kernel's text, put together from its files or the user's.
+//! - [`prelude`]: the storage and width of a kernel's tensors.
 //! - [`kernel`]: from a kernel's text to a pipeline, and the check of its interface.
 //! - [`dispatch`]: launches with buffers, as they are recorded into a command encoder.
 //! - [`slices`]: batch slices for what exceeds a limit of the device.
@@ -14,6 +15,7 @@ pub mod dispatch;
 pub mod executor;
 pub mod kernel;
 pub mod kernel_text;
+pub mod prelude;
 pub mod readback;
 pub mod single;
 pub mod slices;

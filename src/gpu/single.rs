@@ -5,7 +5,7 @@ use super::dispatch::{Dispatch, Range, Recorder, storage_buffer};
 use super::kernel::PipelineCache;
 use super::readback::{self, Readback};
 use crate::error::Result;
-use crate::graph::{Binding, Operator, Shapes};
+use crate::graph::{Binding, Operator, Shapes, Storage};
 
 /// What the memory after every output holds before a run.
 pub const SENTINEL: f32 = -1.0e33;
@@ -40,7 +40,7 @@ impl<'a> SingleOperator<'a> {
             let scratch: Vec<Range> = operator.gpu_scratch(shapes, &gpu.caps).into_iter().map(poisoned).collect();
             let mut recorder = Recorder::default();
             for launch in operator.launches(shapes, &gpu.caps)? {
-                recorder.push(launch, operator.name(), |binding| match binding {
+                recorder.push(launch, Storage::F32, operator.name(), |binding| match binding {
                     Binding::Input(i) => {
                         let bytes = 4 * shapes.inputs[i].elements() as u64;
                         Range { buffer: inputs[i].clone(), offset: 0, bytes }

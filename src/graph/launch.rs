@@ -13,12 +13,29 @@ pub struct Caps {
     pub max_workgroup_bytes: u32,
     /// Use the plain statement of an operator even where a faster variant exists.
     pub plain_kernels: bool,
+    /// Whether kernels can read and write 16-bit floats; where not, halves are packed in pairs.
+    pub native_half: bool,
+}
+
+impl Caps {
+    /// Elements of a kernel's `item` where `extents` are those that must be whole numbers of items: a quad of four if it can be
+    /// and plain kernels are not asked for, else one.
+    #[must_use]
+    pub fn item(&self, extents: &[usize]) -> usize {
+        if !self.plain_kernels && extents.iter().all(|extent| extent.is_multiple_of(4)) { 4 } else { 1 }
+    }
 }
 
 impl Default for Caps {
     /// The WebGPU default limits, which every adapter meets.
     fn default() -> Self {
-        Self { max_binding_bytes: 128 << 20, max_invocations: 256, max_workgroup_bytes: 16 << 10, plain_kernels: false }
+        Self {
+            max_binding_bytes: 128 << 20,
+            max_invocations: 256,
+            max_workgroup_bytes: 16 << 10,
+            plain_kernels: false,
+            native_half: false,
+        }
     }
 }
 
@@ -119,20 +136,29 @@ pub struct Launch {
     /// Workgroups, counted linearly. The executor folds more than 65,535 into two dimensions; kernels get their number
     /// from `group_index` of the prelude and must ignore numbers at or past the count they can derive from `params`.
     pub groups: u64,
+    /// Elements of the kernel's `item`: one, or a quad of four. Kernels that do not use it may say either.
+    pub item: usize,
 }
 
-/// Elements that a group of an elementwise kernel takes: 256 threads, four each.
+/// Items that a group of an elementwise kernel takes: 256 threads, four each.
 pub const ELEMENTS_PER_GROUP: usize = 1024;
 
 impl Launch {
     /// A dispatch of `groups` workgroups without override constants.
     #[must_use]
     pub fn new(kernel: &'static Kernel, bindings: Vec<Binding>, params: &impl Params, groups: usize) -> Self {
-        Self { kernel, constants: Vec::new(), bindings, params: params.block(), groups: groups as u64 }
+        Self { kernel, constants: Vec::new(), bindings, params: params.block(), groups: groups as u64, item: 1 }
     }
 
-    /// A dispatch of an elementwise kernel that reads the operator's first `inputs` inputs and makes `count` elements of
-    /// its first output.
+    /// The same with items of so many elements.
+    #[must_use]
+    pub fn with_item(mut self, item: usize) -> Self {
+        self.item = item;
+        self
+    }
+
+    /// A dispatch of an elementwise kernel that reads the operator's first `inputs` inputs and makes `count` items of its
+    /// first output.
     #[must_use]
     pub fn elementwise(kernel: &'static Kernel, inputs: usize, params: &impl Params, count: usize) -> Self {
         let bindings = (0..inputs).map(Binding::Input).chain([Binding::Output(0)]).collect();

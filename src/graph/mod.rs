@@ -4,12 +4,14 @@ pub mod launch;
 pub mod operator;
 mod reference;
 pub mod shape;
+pub mod storage;
 
 use std::sync::Arc;
 
 pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, SharedFile, extent};
 pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
+pub use storage::Storage;
 
 use crate::error::{Error, Result};
 

@@ -41,18 +41,14 @@ params! {
     }
 }
 
-/// The parameters for samples, queries, keys, embedding and heads; the kernels of the gradient take the same.
-pub(super) fn kernel_params([n, t, s, e, heads]: [usize; 5]) -> impl crate::graph::Params {
+/// The parameters for samples, queries, keys, embedding and heads, in items of so many elements; the kernels of the gradient
+/// take the same.
+pub(super) fn kernel_params([n, t, s, e, heads]: [usize; 5], item: usize) -> impl crate::graph::Params {
     let head = e / heads;
     #[expect(clippy::cast_precision_loss, reason = "head widths are at most 64")]
     let scale = 1.0 / (head as f32).sqrt();
-    let [batch, queries, keys, embedding, heads, head] = [n, t, s, e, heads, head].map(extent);
+    let [batch, queries, keys, embedding, heads, head] = [n, t, s, e / item, heads, head / item].map(extent);
     AttentionParams { batch, queries, keys, embedding, heads, head, scale }
-}
-
-/// The kernels' constant for heads of this width.
-pub(super) fn head_constant(head: usize) -> (&'static str, f64) {
-    ("HEAD4", f64::from(extent(head.div_ceil(4))))
 }
 
 impl Operator for Attention {
@@ -86,7 +82,7 @@ impl Operator for Attention {
         }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (&[n, queries, embedding], &[_, keys, _]) = (&shapes.inputs[0][..], &shapes.inputs[1][..]) else {
             return Ok(Vec::new());
         };
@@ -94,11 +90,13 @@ impl Operator for Attention {
         if head > MAX_HEAD {
             return Err(Error::shape(self.name(), format!("heads of width {head}"), "width 64 at most on the GPU"));
         }
-        let params = kernel_params([n, queries, keys, embedding, self.heads]);
+        let item = caps.item(&[head]);
+        let params = kernel_params([n, queries, keys, embedding, self.heads], item);
         let mut bindings: Vec<Binding> = (0..3).map(Binding::Input).collect();
         bindings.extend([Binding::Output(0), Binding::Output(1)]);
-        let mut launch = Launch::new(&KERNEL, bindings, &params, n * self.heads * queries.div_ceil(64));
-        launch.constants.push(head_constant(head));
+        let groups = n * self.heads * queries.div_ceil(64);
+        let mut launch = Launch::new(&KERNEL, bindings, &params, groups).with_item(item);
+        launch.constants.push(("HEAD", f64::from(extent(head / item))));
         Ok(vec![launch])
     }
 
@@ -166,6 +164,8 @@ fn cases() -> Vec<Case> {
         case(2, [1, 16, 16, 8]).fill(0, Fill::Wide),
         case(3, [2, 4, 7, 6]),
         case(4, [1, 67, 129, 64]),
+        case(2, [2, 65, 5, 24]),
+        case(1, [1, 3, 67, 64]),
         case(4, [1, 576, 576, 64]).published_size(),
     ]
 }

@@ -6,7 +6,7 @@ use super::attention::{self, MAX_HEAD};
 use super::case::{self, Case, Entry, Fill};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
 use crate::kernel;
 use crate::numeric::attention::{Saved, attend_gradient, gradient_scratch};
 
@@ -64,7 +64,7 @@ impl Operator for AttentionGradient {
         if head > MAX_HEAD {
             return Err(Error::shape(self.name(), format!("heads of width {head}"), "width 64 at most on the GPU"));
         }
-        let params = attention::kernel_params([n, t, s, e, heads]);
+        let params = attention::kernel_params([n, t, s, e, heads], 1);
         let inputs = |indices: &[usize]| indices.iter().map(|&i| Binding::Input(i)).collect::<Vec<_>>();
         let by_query = [inputs(&[0, 1, 2, 3, 4, 5]), vec![Binding::Output(0), Binding::ScratchOut(0)]].concat();
         let by_key =
@@ -74,7 +74,7 @@ impl Operator for AttentionGradient {
             Launch::new(&KEYS, by_key, &params, n * heads * s.div_ceil(64)),
         ];
         for launch in &mut launches {
-            launch.constants.push(attention::head_constant(head));
+            launch.constants.push(("HEAD4", f64::from(extent(head.div_ceil(4)))));
         }
         Ok(launches)
     }

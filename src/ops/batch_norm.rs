@@ -43,10 +43,11 @@ impl Operator for BatchNorm {
         Cost { flop: 2 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let (count, channels) = (shapes.outputs[0].elements(), shapes.outputs[0].channels());
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let item = caps.item(&[shapes.outputs[0].channels()]);
+        let (count, channels) = (shapes.outputs[0].elements() / item, shapes.outputs[0].channels() / item);
         let params = BatchNormParams { count: extent(count), channels: extent(channels), epsilon: self.epsilon };
-        Ok(vec![Launch::elementwise(&KERNEL, 5, &params, count)])
+        Ok(vec![Launch::elementwise(&KERNEL, 5, &params, count).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -94,6 +95,7 @@ fn cases() -> Vec<Case> {
         case([2, 5, 7, 3].into()),
         case([1, 1].into()),
         case([3, 65].into()),
+        case([3, 7, 68].into()),
         case([1, 24, 24, 64].into()).published_size(),
     ]
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::graph::{Shape, Shapes, extent};
+use crate::graph::{Caps, Kernel, Launch, Shape, Shapes, extent};
 
 /// The shape of a broadcast result.
 ///
@@ -57,14 +57,27 @@ crate::params! {
     }
 }
 
-/// The parameters for two inputs and their result.
-pub(super) fn params(shapes: &Shapes) -> impl crate::graph::Params + use<> {
+/// The launch of a kernel for two inputs and their result.
+pub(super) fn launch(kernel: &'static Kernel, shapes: &Shapes, caps: &Caps) -> Launch {
     let (a, b, out) = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
+    let equal = a == out && b == out;
+    let item = match (equal, a.channels() == b.channels()) {
+        (true, _) => caps.item(&[out.elements()]),
+        // A quad lies along the channels, of which none may be repeated.
+        (false, true) => caps.item(&[out.channels()]),
+        (false, false) => 1,
+    };
+    let count = out.elements() / item;
     let [_, height, width, channels] = out.padded4().map(extent);
-    let [a0, a1, a2, a3] = strides(a, out).map(extent);
-    let [b0, b1, b2, b3] = strides(b, out).map(extent);
-    let equal = u32::from(a == out && b == out);
-    Params { count: extent(out.elements()), equal, height, width, channels, a0, a1, a2, a3, b0, b1, b2, b3 }
+    // Strides along the outer axes are whole numbers of rows, and so of items.
+    let strides = |input| {
+        let [s0, s1, s2, s3] = strides(input, out);
+        [s0 / item, s1 / item, s2 / item, s3].map(extent)
+    };
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (strides(a), strides(b));
+    let (equal, channels) = (u32::from(equal), channels / extent(item));
+    let params = Params { count: extent(count), equal, height, width, channels, a0, a1, a2, a3, b0, b1, b2, b3 };
+    Launch::elementwise(kernel, 2, &params, count).with_item(item)
 }
 
 /// Which inputs carry the samples: those that have the whole outermost axis of the result.

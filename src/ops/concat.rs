@@ -39,10 +39,13 @@ impl Operator for Concat {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        let [channels_a, channels_b] = [0, 1].map(|i| extent(shapes.inputs[i].channels()));
-        Ok(vec![Launch::elementwise(&KERNEL, 2, &ConcatParams { count: extent(count), channels_a, channels_b }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let channels = [0, 1].map(|i| shapes.inputs[i].channels());
+        let item = caps.item(&channels);
+        let count = shapes.outputs[0].elements() / item;
+        let [channels_a, channels_b] = channels.map(|c| extent(c / item));
+        let params = ConcatParams { count: extent(count), channels_a, channels_b };
+        Ok(vec![Launch::elementwise(&KERNEL, 2, &params, count).with_item(item)])
     }
 
     fn batched(&self, _shapes: &Shapes) -> Vec<bool> {
@@ -97,6 +100,7 @@ fn cases() -> Vec<Case> {
         Case::new(Concat, [[2, 5, 7, 3], [2, 5, 7, 5]]),
         Case::new(Concat, [[1, 1], [1, 1]]),
         Case::new(Concat, [[3, 64], [3, 65]]),
+        Case::new(Concat, [[2, 5, 7, 4], [2, 5, 7, 20]]),
         Case::new(Concat, [[1, 384, 384, 64], [1, 384, 384, 64]]).published_size(),
     ]
 }

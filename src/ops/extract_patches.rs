@@ -44,16 +44,17 @@ impl Operator for ExtractPatches {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [_, _, width, channels] = shapes.inputs[0].padded4();
+        let item = caps.item(&[channels]);
+        let count = shapes.outputs[0].elements() / item;
         let params = PatchParams {
             count: extent(count),
             size: extent(self.size),
             across: extent(width / self.size),
-            channels: extent(channels),
+            channels: extent(channels / item),
         };
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count)])
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -110,6 +111,7 @@ fn cases() -> Vec<Case> {
         Case::new(ExtractPatches { size: 2 }, [[2, 6, 4, 3]]),
         Case::new(ExtractPatches { size: 1 }, [[1, 1, 1, 1]]),
         Case::new(ExtractPatches { size: 16 }, [[1, 32, 48, 5]]),
+        Case::new(ExtractPatches { size: 4 }, [[2, 8, 12, 20]]),
         Case::new(ExtractPatches { size: 16 }, [[1, 384, 384, 64]]).published_size(),
     ]
 }

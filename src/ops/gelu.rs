@@ -34,9 +34,11 @@ impl Operator for Gelu {
         Cost { flop: 20 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &Elementwise { count: extent(count) }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let item = caps.item(&[shapes.outputs[0].elements()]);
+        let count = shapes.outputs[0].elements() / item;
+        let params = Elementwise { count: extent(count) };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -68,6 +70,7 @@ fn cases() -> Vec<Case> {
         Case::new(Gelu, [[2, 5, 7, 3]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[1]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[257]]).fill(0, Fill::Wide),
+        Case::new(Gelu, [[3, 1028]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[1, 576, 256]]).published_size(),
     ]
 }

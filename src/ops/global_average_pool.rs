@@ -46,15 +46,19 @@ impl Operator for GlobalAveragePool {
         Cost { flop: shapes.inputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [n, h, w, c] = shapes.inputs[0].padded4();
         let spans = spans(h * w);
+        let item = caps.item(&[c]);
+        let c = c / item;
         let [batch, pixels, channels] = [n, h * w, c].map(extent);
         let parts = PartsParams { batch, pixels, channels, spans: extent(spans), span: extent(SPAN) };
         let mean = MeanParams { count: extent(n * c), channels, spans: extent(spans), pixels };
+        let (to_scratch, from_scratch) =
+            (vec![Binding::Input(0), Binding::ScratchOut(0)], vec![Binding::ScratchIn(0), Binding::Output(0)]);
         Ok(vec![
-            Launch::new(&PARTS, vec![Binding::Input(0), Binding::ScratchOut(0)], &parts, n * spans * c.div_ceil(64)),
-            Launch::new(&MEAN, vec![Binding::ScratchIn(0), Binding::Output(0)], &mean, (n * c).div_ceil(256)),
+            Launch::new(&PARTS, to_scratch, &parts, n * spans * c.div_ceil(64)).with_item(item),
+            Launch::new(&MEAN, from_scratch, &mean, (n * c).div_ceil(256)).with_item(item),
         ])
     }
 
@@ -125,6 +129,7 @@ fn cases() -> Vec<Case> {
         Case::new(GlobalAveragePool, [[2, 5, 7, 3]]),
         Case::new(GlobalAveragePool, [[1, 1, 1, 1]]),
         Case::new(GlobalAveragePool, [[3, 17, 33, 65]]),
+        Case::new(GlobalAveragePool, [[2, 37, 33, 260]]),
         Case::new(GlobalAveragePool, [[2, 64, 64, 8]]),
         Case::new(GlobalAveragePool, [[1, 384, 384, 64]]).published_size(),
     ]

@@ -42,11 +42,12 @@ impl Operator for LayerNorm {
         Cost { flop: 8 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (rows, channels) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
-        let params = LayerNormParams { rows: extent(rows), channels: extent(channels), epsilon: self.epsilon };
+        let item = caps.item(&[channels]);
+        let params = LayerNormParams { rows: extent(rows), channels: extent(channels / item), epsilon: self.epsilon };
         let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output(0)];
-        Ok(vec![Launch::new(&KERNEL, bindings, &params, rows)])
+        Ok(vec![Launch::new(&KERNEL, bindings, &params, rows).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -101,6 +102,7 @@ fn cases() -> Vec<Case> {
         case([2, 5, 8].into()),
         case([3, 1].into()),
         case([7, 65].into()),
+        case([3, 260].into()),
         case([2, 3, 5, 130].into()),
         case([1, 576, 64].into()).published_size(),
     ]

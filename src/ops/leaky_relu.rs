@@ -37,9 +37,11 @@ impl Operator for LeakyRelu {
         Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &LeakyReluParams { count: extent(count), slope: self.slope }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let item = caps.item(&[shapes.outputs[0].elements()]);
+        let count = shapes.outputs[0].elements() / item;
+        let params = LeakyReluParams { count: extent(count), slope: self.slope };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -72,6 +74,7 @@ fn cases() -> Vec<Case> {
         Case::new(LeakyRelu { slope: 0.2 }, [[2, 5, 7, 3]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[1]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[257]]),
+        Case::new(LeakyRelu { slope: 0.2 }, [[3, 1028]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[1, 384, 384, 64]]).published_size(),
     ]
 }

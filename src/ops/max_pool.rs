@@ -39,10 +39,13 @@ impl Operator for MaxPool {
         Cost { flop: 3 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        let [_, _, width, channels] = shapes.outputs[0].padded4().map(extent);
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &MaxPoolParams { count: extent(count), width, channels }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [_, _, width, channels] = shapes.outputs[0].padded4();
+        let item = caps.item(&[channels]);
+        let count = shapes.outputs[0].elements() / item;
+        let [width, channels] = [width, channels / item].map(extent);
+        let params = MaxPoolParams { count: extent(count), width, channels };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -95,6 +98,7 @@ fn cases() -> Vec<Case> {
         Case::new(MaxPool, [[2, 6, 10, 3]]),
         Case::new(MaxPool, [[1, 2, 2, 1]]),
         Case::new(MaxPool, [[1, 34, 62, 65]]),
+        Case::new(MaxPool, [[2, 14, 18, 20]]),
         Case::new(MaxPool, [[1, 384, 384, 64]]).published_size(),
     ]
 }

@@ -32,9 +32,8 @@ impl Operator for Multiply {
         Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        Ok(vec![Launch::elementwise(&KERNEL, 2, &broadcast::params(shapes), count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(vec![broadcast::launch(&KERNEL, shapes, caps)])
     }
 
     fn batched(&self, shapes: &Shapes) -> Vec<bool> {
@@ -79,6 +78,10 @@ fn cases() -> Vec<Case> {
         Case::new(Multiply, [[1, 1, 1, 1], [1, 4, 1, 6]]),
         Case::new(Multiply, [Shape::from([2, 9, 8]), Shape::from([9, 8])]),
         Case::new(Multiply, [[3, 5], [3, 1]]),
+        Case::new(Multiply, [[3, 5, 4], [3, 5, 4]]),
+        Case::new(Multiply, [[3, 8], [3, 1]]),
+        Case::new(Multiply, [Shape::from([2, 3, 1, 12]), Shape::from([2, 1, 5, 12])]),
+        Case::new(Multiply, [[11, 257, 4], [1, 257, 4]]),
         Case::new(Multiply, [[1, 384, 384, 64], [1, 1, 1, 64]]).published_size(),
     ]
 }

@@ -39,9 +39,11 @@ impl Operator for Reshape {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &Elementwise { count: extent(count) }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let item = caps.item(&[shapes.outputs[0].elements()]);
+        let count = shapes.outputs[0].elements() / item;
+        let params = Elementwise { count: extent(count) };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -74,6 +76,7 @@ fn cases() -> Vec<Case> {
         Case::new(Reshape { inner: vec![2, 2, 3] }, [[2, 4, 3]]),
         Case::new(Reshape { inner: vec![1] }, [[1]]),
         Case::new(Reshape { inner: vec![17, 13] }, [[3, 221]]),
+        Case::new(Reshape { inner: vec![257, 2, 2] }, [[3, 1028]]),
         Case::new(Reshape { inner: vec![24, 24, 64] }, [[1, 576, 64]]).published_size(),
     ]
 }

@@ -36,10 +36,11 @@ impl Operator for Scale {
         Cost { flop: shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let item = caps.item(&[shapes.outputs[0].elements()]);
+        let count = shapes.outputs[0].elements() / item;
         let params = ScaleParams { count: extent(count), factor: self.factor };
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count)])
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -71,6 +72,7 @@ fn cases() -> Vec<Case> {
     vec![
         Case::new(Scale { factor: 0.5 }, [[1]]),
         Case::new(Scale { factor: -1.3 }, [[2, 5, 7, 3]]),
+        Case::new(Scale { factor: -1.3 }, [[3, 1028]]),
         Case::new(Scale { factor: 0.5 }, [[8, 384, 384, 2]]).published_size(),
     ]
 }

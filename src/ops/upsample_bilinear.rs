@@ -37,11 +37,13 @@ impl Operator for UpsampleBilinear {
         Cost { flop: 7 * shapes.outputs[0].elements() as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        let [_, height, width, channels] = shapes.inputs[0].padded4().map(extent);
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [_, height, width, channels] = shapes.inputs[0].padded4();
+        let item = caps.item(&[channels]);
+        let count = shapes.outputs[0].elements() / item;
+        let [height, width, channels] = [height, width, channels / item].map(extent);
         let params = BilinearParams { count: extent(count), height, width, channels };
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count)])
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -112,6 +114,7 @@ fn cases() -> Vec<Case> {
         Case::new(UpsampleBilinear, [[1, 1, 1, 1]]),
         Case::new(UpsampleBilinear, [[1, 1, 7, 2]]),
         Case::new(UpsampleBilinear, [[1, 17, 31, 33]]),
+        Case::new(UpsampleBilinear, [[2, 7, 9, 20]]),
         Case::new(UpsampleBilinear, [[1, 192, 192, 64]]).published_size(),
     ]
 }

@@ -36,10 +36,13 @@ impl Operator for UpsampleNearest {
         Cost { flop: 0, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        let [_, _, width, channels] = shapes.outputs[0].padded4().map(extent);
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &NearestParams { count: extent(count), width, channels }, count)])
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [_, _, width, channels] = shapes.outputs[0].padded4();
+        let item = caps.item(&[channels]);
+        let count = shapes.outputs[0].elements() / item;
+        let [width, channels] = [width, channels / item].map(extent);
+        let params = NearestParams { count: extent(count), width, channels };
+        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
@@ -89,6 +92,7 @@ fn cases() -> Vec<Case> {
         Case::new(UpsampleNearest, [[2, 3, 5, 3]]),
         Case::new(UpsampleNearest, [[1, 1, 1, 1]]),
         Case::new(UpsampleNearest, [[1, 17, 31, 65]]),
+        Case::new(UpsampleNearest, [[2, 7, 9, 20]]),
         Case::new(UpsampleNearest, [[1, 192, 192, 128]]).published_size(),
     ]
 }

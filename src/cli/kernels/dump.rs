@@ -17,9 +17,10 @@ use crate::error::{self, Error};
 use crate::gpu::dispatch::grid;
 use crate::gpu::kernel::{self, Resources};
 use crate::gpu::kernel_text::assemble;
+use crate::gpu::prelude::Form;
 use crate::gpu::slices::slices;
 use crate::gpu::{ChangedKernels, Gpu};
-use crate::graph::{Caps, Graph, Kernel, Launch};
+use crate::graph::{Caps, Graph, Launch, Storage};
 use crate::model::network::inference_graph;
 use crate::plan::{Plan, PlanOptions, Target};
 use crate::train::graph::{Purpose, training_graph};
@@ -184,7 +185,8 @@ impl Dump {
 
     /// The file of a launch, made at its first.
     fn file(&mut self, launch: &Launch) -> error::Result<&mut Dumped> {
-        let name = file_name(launch.kernel, &launch.constants);
+        let name = file_name(launch);
+        let form = Form::of(launch, Storage::F32, &self.caps);
         let entry = match self.kernels.entry(name) {
             std::collections::btree_map::Entry::Occupied(made) => return Ok(made.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => entry,
@@ -194,16 +196,17 @@ impl Dump {
             file: entry.key().clone(),
             kernel: launch.kernel.name,
             constants: constants.collect(),
-            resources: kernel::check(launch, &self.changed)?,
+            resources: kernel::check(launch, form, &self.changed)?,
             launches: Vec::new(),
-            text: assemble(launch.kernel, &self.changed).specialised(&launch.constants)?,
+            text: assemble(launch.kernel, form, &self.changed).specialised(&launch.constants)?,
         };
         Ok(entry.insert(made))
     }
 }
 
-/// `attention.HEAD4=4.wgsl`, with no character that a file system or a shell minds.
-fn file_name(kernel: &Kernel, constants: &[(&'static str, f64)]) -> String {
-    let constants: String = constants.iter().map(|(name, value)| format!(".{name}={value}")).collect();
-    format!("{}{constants}.wgsl", kernel.name)
+/// `attention.quads.HEAD=4.wgsl`, with no character that a file system or a shell minds.
+fn file_name(launch: &Launch) -> String {
+    let constants: String = launch.constants.iter().map(|(name, value)| format!(".{name}={value}")).collect();
+    let item = if launch.item == 1 { "" } else { ".quads" };
+    format!("{}{item}{constants}.wgsl", launch.kernel.name)
 }

@@ -11,7 +11,8 @@ use crate::cli::print_line;
 use crate::error;
 use crate::gpu::ChangedKernels;
 use crate::gpu::kernel::{self, Resources};
-use crate::graph::Caps;
+use crate::gpu::prelude::Form;
+use crate::graph::{Caps, Storage};
 use crate::ops::{Entry, REGISTRY};
 
 /// List the operators with their kernels, when each is taken and what it asks of a workgroup.
@@ -72,7 +73,7 @@ struct Use {
 fn rows(entry: &Entry) -> error::Result<Vec<Row>> {
     let cases = (entry.cases)();
     let mut uses: BTreeMap<&str, Use> = BTreeMap::new();
-    let mut known: Vec<(&str, Vec<(&str, f64)>)> = Vec::new();
+    let mut known: Vec<(&str, usize, Vec<(&str, f64)>)> = Vec::new();
     for case in &cases {
         let shapes = case.shapes()?;
         for plain_kernels in [false, true] {
@@ -85,9 +86,13 @@ fn rows(entry: &Entry) -> error::Result<Vec<Row>> {
                     *(if plain_kernels { &mut found.plain_cases } else { &mut found.cases }) += 1;
                     seen.push(name);
                 }
-                let key = (name, launch.constants.clone());
+                let key = (name, launch.item, launch.constants.clone());
                 if !known.contains(&key) {
-                    let asked = kernel::check(&launch, &ChangedKernels::default())?;
+                    let asked = kernel::check(
+                        &launch,
+                        Form::of(&launch, Storage::F32, &Caps::default()),
+                        &ChangedKernels::default(),
+                    )?;
                     found.most = Some(found.most.map_or(asked, |most| larger(most, asked)));
                     known.push(key);
                 }

@@ -9,6 +9,7 @@ use super::{catalogue, changed_folder};
 use crate::cli::print_line;
 use crate::gpu::ChangedKernels;
 use crate::gpu::kernel_text::assemble;
+use crate::gpu::prelude::Form;
 
 /// Print the text of a kernel as it is compiled: prelude, shared files, its own file.
 #[derive(Debug, Args)]
@@ -33,7 +34,7 @@ pub(super) struct ShowArgs {
 pub(super) fn run(args: &ShowArgs) -> Result<()> {
     let changed = args.kernels.as_deref().map_or_else(|| Ok(ChangedKernels::default()), changed_folder::read)?;
     let text = match catalogue::kernels().get(args.name.as_str()) {
-        Some(kernel) if !args.source => assemble(kernel, &changed).text,
+        Some(kernel) if !args.source => assemble(kernel, Form::default(), &changed).text,
         // A shared file has nothing before it.
         _ => catalogue::files().get(&args.name).copied().unwrap_or_default().to_owned(),
     };

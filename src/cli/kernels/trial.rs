@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::cpu;
 use crate::error::Result;
+use crate::gpu::prelude::Form;
 use crate::gpu::single::{SENTINEL, SingleOperator};
 use crate::gpu::{Gpu, kernel};
-use crate::graph::{Caps, Shapes};
+use crate::graph::{Caps, Shapes, Storage};
 use crate::ops::case_values::nmse;
 use crate::ops::{Case, REGISTRY};
 
@@ -92,7 +93,7 @@ impl Trial {
     pub(super) fn check_interface(&self, gpu: &Gpu) -> Result<()> {
         let caps = Caps { plain_kernels: self.plain, ..gpu.caps.clone() };
         for launch in self.case.operator.launches(&self.shapes, &caps)? {
-            kernel::check(&launch, &gpu.changed_kernels)?;
+            kernel::check(&launch, Form::of(&launch, Storage::F32, &caps), &gpu.changed_kernels)?;
         }
         Ok(())
     }

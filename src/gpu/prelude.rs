@@ -1,0 +1,136 @@
+//! What is put before a kernel's text: the storage of its tensors, the width of its items, and the number of its workgroup.
+
+use naga::valid::Capabilities;
+
+use crate::graph::{Caps, Launch, Storage};
+
+/// The largest finite half.
+pub const LARGEST_HALF: f32 = 65504.0;
+
+/// For which storage and items a kernel is assembled. The same text serves all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Elements of an `item`: one or four.
+    pub item: usize,
+    /// The storage that `elem4` and `item` stand for.
+    pub storage: Storage,
+    /// Whether halves are the language's `f16`, which needs `SHADER_F16`; else they are packed in pairs into `u32`.
+    pub native_half: bool,
+}
+
+impl Default for Form {
+    /// Single floats.
+    fn default() -> Self {
+        Self { item: 1, storage: Storage::F32, native_half: false }
+    }
+}
+
+impl Form {
+    /// The form of a launch on tensors of this storage.
+    #[must_use]
+    pub fn of(launch: &Launch, storage: Storage, caps: &Caps) -> Self {
+        Self { item: launch.item, storage, native_half: storage == Storage::F16 && caps.native_half }
+    }
+
+    /// What the text asks of a compiler beyond the core of the language.
+    #[must_use]
+    pub fn capabilities(self) -> Capabilities {
+        if self.native_half { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() }
+    }
+
+    /// The text that is put before a kernel of this form.
+    #[must_use]
+    pub fn prelude(self) -> String {
+        let elements = match (self.storage, self.native_half) {
+            (Storage::F32, _) => FLOATS,
+            (Storage::F16, true) => HALVES,
+            (Storage::F16, false) => PACKED_HALVES,
+        };
+        let item = if self.item == 4 { QUADS } else { SINGLES };
+        // Kernels of halves are kernels of quads: only `elem4` can be packed.
+        let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
+        [elements, rounding, item, SHARED].concat()
+    }
+}
+
+const FLOATS: &str = "\
+alias elem = f32;
+alias elem4 = vec4<f32>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return stored;
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    return value;
+}
+";
+
+const HALVES: &str = "\
+enable f16;
+alias elem4 = vec4<f16>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return vec4<f32>(stored);
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    return elem4(saturated(value));
+}
+";
+
+/// The two halves of a pair are rounded here, to the nearest even: the language leaves the rounding of `pack2x16float` to
+/// the device, and some devices cut off.
+const PACKED_HALVES: &str = "\
+alias elem4 = vec2<u32>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(stored.x), unpack2x16float(stored.y));
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    let bits = bitcast<vec4<u32>>(saturated(value));
+    let rounded = (bits + 0xfffu + ((bits >> vec4<u32>(13u)) & vec4<u32>(1u))) & vec4<u32>(0xffffe000u);
+    let exact = bitcast<vec4<f32>>(rounded);
+    return elem4(pack2x16float(exact.xy), pack2x16float(exact.zw));
+}
+";
+
+/// The language leaves open what becomes of a number beyond the largest half.
+const SATURATED: &str = "\
+fn saturated(value: vec4<f32>) -> vec4<f32> {
+    return select(value, sign(value) * 65504.0, abs(value) > vec4<f32>(65504.0));
+}
+";
+
+const SINGLES: &str = "\
+const ITEM: u32 = 1u;
+alias item = elem;
+alias item32 = f32;
+fn load_item(stored: item) -> item32 {
+    return f32(stored);
+}
+fn store_item(value: item32) -> item {
+    return elem(value);
+}
+fn item_sum(value: item32) -> f32 {
+    return value;
+}
+";
+
+const QUADS: &str = "\
+const ITEM: u32 = 4u;
+alias item = elem4;
+alias item32 = vec4<f32>;
+fn load_item(stored: item) -> item32 {
+    return load4(stored);
+}
+fn store_item(value: item32) -> item {
+    return store4(value);
+}
+fn item_sum(value: item32) -> f32 {
+    return (value.x + value.y) + (value.z + value.w);
+}
+";
+
+/// Groups beyond 65,535 are folded into rows; see [`grid`](super::dispatch::grid).
+const SHARED: &str = "\
+const LARGEST: f32 = 3.4028234e38;
+fn group_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
+    return id.y * count.x + id.x;
+}
+";
