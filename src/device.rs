@@ -74,6 +74,20 @@ pub fn automatic(list: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
     }
 }
 
+/// The one device that `choice` means here: `auto` becomes `cpu` or the number of an adapter.
+///
+/// # Errors
+/// Text that is no device; see [`DeviceChoice::parse`]. Whether an adapter of that name exists is found out by opening it.
+pub fn resolve(choice: &str) -> Result<DeviceChoice> {
+    Ok(match DeviceChoice::parse(choice)? {
+        DeviceChoice::Auto => match automatic(&adapters()) {
+            (Some(adapter), _) => DeviceChoice::Number(adapter.index),
+            (None, _) => DeviceChoice::Cpu,
+        },
+        other => other,
+    })
+}
+
 /// An executor of `graph` on the device that `choice` means; see [`DeviceChoice::parse`].
 ///
 /// `auto` falls back to the CPU, with a warning, where the GPU it chose cannot hold or run the graph.

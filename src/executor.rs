@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, TensorId};
 use crate::plan::Plan;
@@ -21,6 +23,36 @@ impl ArraySource for Arrays {
     }
 }
 
+/// Whose clock a time is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// The device's timestamps.
+    Device,
+    /// This program's clock; on a GPU with the time of a round trip in every piece.
+    Wall,
+}
+
+/// A run taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Whose clock it was.
+    pub clock: Clock,
+    /// Its pieces, in the order they ran.
+    pub pieces: Vec<Piece>,
+}
+
+/// A dispatch on a GPU, a step on the CPU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Index of the node in the plan's graph.
+    pub node: usize,
+    /// The kernel; none on the CPU.
+    pub kernel: Option<&'static str>,
+    /// Its time.
+    pub seconds: f64,
+}
+
 /// A planned graph on a device, ready to run as often as wanted.
 pub trait Executor {
     /// Uploads the weights and prepares what depends on them alone. To be called before the first run.
@@ -34,6 +66,12 @@ pub trait Executor {
     /// # Errors
     /// An input is missing or has the wrong size, or the device fails.
     fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays>;
+
+    /// Runs the graph once as [`Executor::run`] does, with the same results, and times every piece of it. The whole takes longer.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn profile(&mut self, inputs: &dyn ArraySource) -> Result<(Arrays, Profile)>;
 
     /// The present value of a parameter, or of a vector of parameters, by name.
     ///

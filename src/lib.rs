@@ -3,6 +3,7 @@
 //! What is where, from the top down; a module uses only those below it:
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
+//! - [`bench`]: benchmarks, and the machine's limits.
 //! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`dataset`]: tile files and generated glaciers.
@@ -16,10 +17,11 @@
 //! - [`ops`]: one file per operator, and their registry.
 //! - [`graph`]: tensors, nodes, shapes; what an operator is.
 //! - [`numeric`]: numeric blocks that the operators' CPU code shares.
-//! - [`atomic_file`], [`error`]: files that appear whole; the error type.
+//! - [`atomic_file`], [`svg`], [`error`]: files that appear whole; what drawings share; the error type.
 
 pub mod atomic_file;
 pub mod autograd;
+pub mod bench;
 pub mod cli;
 pub mod cpu;
 pub mod dataset;
@@ -35,6 +37,7 @@ pub mod numeric;
 pub mod ops;
 pub mod plan;
 pub mod raster;
+pub mod svg;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
+    backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
     predict, train,
 };
 use tracing_subscriber::Layer;
@@ -38,6 +38,7 @@ enum Command {
     Forward(forward::ForwardArgs),
     Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
+    Bench(Box<bench::BenchArgs>),
     Dataset(dataset::DatasetArgs),
     Kernels(kernels::KernelsArgs),
     Completions(completions::CompletionsArgs),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Forward(args) => forward::run(&args),
         Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),

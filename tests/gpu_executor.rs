@@ -49,6 +49,28 @@ fn run_twice(mut executor: impl Executor, graph: &Graph) -> Result<Arrays> {
     executor.run(&arrays(graph, Source::Input, 2))
 }
 
+#[test]
+fn a_profile_changes_no_result() {
+    let graph = tiny(2);
+    let profiled = |mut executor: Box<dyn Executor>| {
+        executor.load(&arrays(&graph, Source::Parameter, 1)).expect("loads");
+        let plain = executor.run(&arrays(&graph, Source::Input, 2)).expect("runs");
+        let (outputs, profile) = executor.profile(&arrays(&graph, Source::Input, 2)).expect("runs");
+        assert!(outputs == plain, "other values on {}", executor.device());
+        let nodes = executor.plan().graph.nodes().len();
+        assert!(profile.pieces.len() >= executor.plan().steps.len());
+        assert!(profile.pieces.iter().all(|p| p.node < nodes && p.seconds >= 0.0 && p.seconds.is_finite()));
+        assert!(profile.pieces.iter().map(|p| p.seconds).sum::<f64>() > 0.0, "on {}", executor.device());
+    };
+    profiled(Box::new(CpuExecutor::new(&graph, &PlanOptions::default()).expect("a plan")));
+    for mut gpu in gpus() {
+        profiled(Box::new(GpuExecutor::new(gpu.clone(), &graph, &PlanOptions::default()).expect("a plan")));
+        // As if it had no timestamps: every dispatch alone.
+        gpu.summary.timestamps = false;
+        profiled(Box::new(GpuExecutor::new(gpu, &graph, &PlanOptions::default()).expect("a plan")));
+    }
+}
+
 fn assert_same(found: &Arrays, expected: &Arrays, what: &str) {
     assert_eq!(found.len(), expected.len());
     for (name, expected) in expected {

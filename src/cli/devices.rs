@@ -6,6 +6,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use crate::cli::print_line;
+use crate::cpu::CpuSummary;
 use crate::device::automatic;
 use crate::gpu::{AdapterSummary, adapters};
 
@@ -26,15 +27,8 @@ pub struct DevicesArgs {
 #[derive(Debug, Serialize)]
 struct Listing<'a> {
     adapters: &'a [AdapterSummary],
-    cpu: Cpu,
+    cpu: CpuSummary,
     auto: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-struct Cpu {
-    threads: usize,
-    vectors: &'static str,
-    vector_bits: u32,
 }
 
 /// Runs `glavitu devices`.
@@ -44,8 +38,7 @@ struct Cpu {
 pub fn run(args: &DevicesArgs) -> Result<()> {
     let list = adapters();
     let (_, auto) = automatic(&list);
-    let (vectors, vector_bits) = cpu_vectors();
-    let cpu = Cpu { threads: rayon::current_num_threads(), vectors, vector_bits };
+    let cpu = CpuSummary::new();
     let text = if args.json {
         serde_json::to_string_pretty(&Listing { adapters: &list, cpu, auto: &auto })?
     } else {
@@ -55,7 +48,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(list: &[AdapterSummary], cpu: &Cpu) -> Table {
+fn table(list: &[AdapterSummary], cpu: &CpuSummary) -> Table {
     let mut table = Table::new();
     table.set_header([
         "device",
@@ -103,26 +96,4 @@ fn range(low: u32, high: u32) -> String {
 fn mebibytes(bytes: u64) -> String {
     // Drivers without a bound of their own report a huge number.
     if bytes >= 1 << 60 { "no limit".to_owned() } else { format!("{} MiB", bytes >> 20) }
-}
-
-/// The widest vector instructions of this CPU, and their width in bits.
-fn cpu_vectors() -> (&'static str, u32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            ("AVX-512", 512)
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            ("AVX2", 256)
-        } else {
-            ("SSE2", 128)
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        ("NEON", 128)
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        ("scalar", 32)
-    }
 }

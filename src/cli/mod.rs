@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write, stdout};
 
 mod assumed_crs;
 pub mod backward;
+pub mod bench;
+mod bench_tables;
 pub mod completions;
 pub mod dataset;
 mod device_args;

@@ -3,12 +3,16 @@
 mod available;
 mod block;
 pub mod single;
+mod summary;
+
+use std::time::Instant;
 
 use available::available_bytes;
 use block::Block;
+pub use summary::CpuSummary;
 
 use crate::error::Result;
-use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
+use crate::executor::{ArraySource, Arrays, Clock, Executor, Piece, Profile, array_for, parameter_named};
 use crate::graph::{Graph, Shape, Source, TensorId};
 use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
@@ -59,6 +63,23 @@ impl CpuExecutor {
             }
         }
         Ok(None)
+    }
+
+    /// Runs the graph, every step by `run_step`.
+    fn run_by(
+        &mut self,
+        inputs: &dyn ArraySource,
+        mut run_step: impl FnMut(&mut Memory, &Plan, &Step) -> Result<()>,
+    ) -> Result<Arrays> {
+        self.take_inputs(inputs)?;
+        for step in &self.plan.steps {
+            run_step(&mut self.memory, &self.plan, step)?;
+        }
+        for &(parameter, value) in self.plan.graph.assignments() {
+            self.memory.assign(&self.plan, parameter, value);
+        }
+        let outputs = self.plan.graph.outputs();
+        Ok(outputs.iter().map(|(name, id)| (name.clone(), self.memory.view(&self.plan, *id).to_vec())).collect())
     }
 
     fn take_inputs(&mut self, inputs: &dyn ArraySource) -> Result<()> {
@@ -211,15 +232,18 @@ impl Executor for CpuExecutor {
     }
 
     fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
-        self.take_inputs(inputs)?;
-        for step in &self.plan.steps {
-            self.memory.step(&self.plan, step)?;
-        }
-        for &(parameter, value) in self.plan.graph.assignments() {
-            self.memory.assign(&self.plan, parameter, value);
-        }
-        let outputs = self.plan.graph.outputs();
-        Ok(outputs.iter().map(|(name, id)| (name.clone(), self.memory.view(&self.plan, *id).to_vec())).collect())
+        self.run_by(inputs, Memory::step)
+    }
+
+    fn profile(&mut self, inputs: &dyn ArraySource) -> Result<(Arrays, Profile)> {
+        let mut pieces = Vec::with_capacity(self.plan.steps.len());
+        let outputs = self.run_by(inputs, |memory, plan, step| {
+            let begin = Instant::now();
+            memory.step(plan, step)?;
+            pieces.push(Piece { node: step.node, kernel: None, seconds: begin.elapsed().as_secs_f64() });
+            Ok(())
+        })?;
+        Ok((outputs, Profile { clock: Clock::Wall, pieces }))
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {

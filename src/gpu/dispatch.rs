@@ -22,6 +22,8 @@ pub struct Range {
 /// One dispatch, ready to be recorded again and again.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
+    /// The kernel's name.
+    pub kernel: &'static str,
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     params_offset: u32,
@@ -123,7 +125,8 @@ impl Recorder {
                 message: format!("cannot bind {node}: {e}"),
             })?;
             let params_offset = u32::try_from(offset).unwrap_or(u32::MAX);
-            dispatches.push(Dispatch { pipeline: pipeline.pipeline, group, params_offset, grid });
+            let kernel = launch.kernel.name;
+            dispatches.push(Dispatch { kernel, pipeline: pipeline.pipeline, group, params_offset, grid });
         }
         Ok(dispatches)
     }

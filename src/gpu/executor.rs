@@ -3,11 +3,12 @@
 use super::device::Gpu;
 use super::dispatch::{Dispatch, Range, Recorder, storage_buffer};
 use super::kernel::PipelineCache;
+use super::profile::{Pass, time_passes};
 use super::readback::{self, Readback};
 use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
-use crate::executor::{ArraySource, Arrays, Executor, array_for, parameter_named};
-use crate::graph::{Binding, Graph, Node, Source, Storage, TensorId};
+use crate::executor::{ArraySource, Arrays, Executor, Piece, Profile, array_for, parameter_named};
+use crate::graph::{Binding, Graph, Node, Source, Storage, Tensor, TensorId};
 use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph on a GPU.
@@ -19,6 +20,8 @@ pub struct GpuExecutor {
     prepare: Vec<Vec<Dispatch>>,
     /// Dispatches of every run, by submission.
     steps: Vec<Vec<Dispatch>>,
+    /// The node of each of them.
+    nodes: Vec<usize>,
     results: Vec<(String, Readback)>,
     /// What is copied over the parameters after every run: parameter, value.
     assignments: Vec<(Range, Range)>,
@@ -54,8 +57,8 @@ impl GpuExecutor {
         let mut held = 0;
         let memory = allocate(&gpu, &plan, &mut held).await?;
         let mut cache = PipelineCache::default();
-        let prepare = record(&gpu, &plan, &plan.prepare, &memory, &mut cache).await?;
-        let steps = record(&gpu, &plan, &plan.steps, &memory, &mut cache).await?;
+        let (prepare, _) = record(&gpu, &plan, &plan.prepare, &memory, &mut cache).await?;
+        let (steps, nodes) = record(&gpu, &plan, &plan.steps, &memory, &mut cache).await?;
         let mut results = Vec::new();
         for (name, tensor) in plan.graph.outputs() {
             let source = memory.range(&plan, *tensor)?;
@@ -67,7 +70,7 @@ impl GpuExecutor {
         let assignments = assignments
             .map(|&(parameter, value)| Ok((memory.range(&plan, parameter)?, memory.range(&plan, value)?)))
             .collect::<Result<_>>()?;
-        Ok(Self { gpu, plan, memory, prepare, steps, results, assignments, loaded: false })
+        Ok(Self { gpu, plan, memory, prepare, steps, nodes, results, assignments, loaded: false })
     }
 
     /// Number of dispatches of a run.
@@ -81,23 +84,50 @@ impl GpuExecutor {
     /// # Errors
     /// As [`Executor::run`].
     pub async fn run_async(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
+        self.upload(&self.checked(inputs)?);
+        self.submit(&self.steps, &self.results);
+        self.read_results().await
+    }
+
+    /// [`Executor::profile`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::profile`].
+    pub async fn profile_async(&mut self, inputs: &dyn ArraySource) -> Result<(Arrays, Profile)> {
+        let writes = self.checked(inputs)?;
+        let submissions: Vec<Vec<Pass<'_>>> =
+            self.steps.iter().map(|steps| steps.iter().map(|dispatch| vec![dispatch]).collect()).collect();
+        // A run leaves other tensors where its inputs were.
+        let times = time_passes(&self.gpu, &submissions, || self.upload(&writes)).await?;
+        self.submit(&[], &self.results);
+        let outputs = self.read_results().await?;
+        let dispatches = self.steps.iter().flatten().zip(&self.nodes).zip(times.seconds);
+        let pieces = dispatches.map(|((d, &node), seconds)| Piece { node, kernel: Some(d.kernel), seconds }).collect();
+        Ok((outputs, Profile { clock: times.clock, pieces }))
+    }
+
+    /// All inputs with their places, checked before any is sent.
+    fn checked<'a>(&self, inputs: &'a dyn ArraySource) -> Result<Vec<(Range, &'a [f32])>> {
         if !self.loaded && self.plan.parameter_floats > 0 {
             return Err(Error::bad_argument("no weights", "weights before the first run", "load them"));
         }
-        // All inputs are checked before any is sent.
-        let mut writes = Vec::new();
-        for (id, tensor) in self.plan.graph.sources(Source::Input) {
-            let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
-            writes.push((self.memory.range(&self.plan, id)?, values));
-        }
+        let graph = &self.plan.graph;
+        let place = |(id, tensor): (TensorId, &Tensor)| {
+            let values = array_for(graph, Source::Input, &tensor.name, inputs)?;
+            Ok((self.memory.range(&self.plan, id)?, values))
+        };
+        graph.sources(Source::Input).map(place).collect()
+    }
+
+    fn upload(&self, writes: &[(Range, &[f32])]) {
         for (range, values) in writes {
             self.gpu.queue.write_buffer(&range.buffer, range.offset, bytemuck::cast_slice(values));
         }
-        self.submit(&self.steps, &self.results);
-        let values = {
-            let readbacks: Vec<&Readback> = self.results.iter().map(|(_, r)| r).collect();
-            readback::read(&self.gpu, &readbacks).await?
-        };
+    }
+
+    async fn read_results(&self) -> Result<Arrays> {
+        let readbacks: Vec<&Readback> = self.results.iter().map(|(_, r)| r).collect();
+        let values = readback::read(&self.gpu, &readbacks).await?;
         Ok(self.results.iter().map(|(name, _)| name.clone()).zip(values).collect())
     }
 
@@ -143,6 +173,10 @@ impl Executor for GpuExecutor {
 
     fn run(&mut self, inputs: &dyn ArraySource) -> Result<Arrays> {
         pollster::block_on(self.run_async(inputs))
+    }
+
+    fn profile(&mut self, inputs: &dyn ArraySource) -> Result<(Arrays, Profile)> {
+        pollster::block_on(self.profile_async(inputs))
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
@@ -234,16 +268,16 @@ fn refused(gpu: &Gpu, plan: &Plan, held: u64, error: &wgpu::Error) -> Error {
     plan.out_of_memory(&gpu.summary.name, held)
 }
 
-/// Makes the dispatches of `steps`, cut into submissions of bounded work.
+/// Makes the dispatches of `steps`, cut into submissions of bounded work; with the node of each.
 async fn record(
     gpu: &Gpu,
     plan: &Plan,
     steps: &[Step],
     memory: &Memory,
     cache: &mut PipelineCache,
-) -> Result<Vec<Vec<Dispatch>>> {
+) -> Result<(Vec<Vec<Dispatch>>, Vec<usize>)> {
     let mut recorder = Recorder::default();
-    let mut cuts = Vec::new();
+    let (mut cuts, mut nodes) = (Vec::new(), Vec::new());
     let mut flop = 0;
     for step in steps {
         let node = &plan.graph.nodes()[step.node];
@@ -260,6 +294,7 @@ async fn record(
             for launch in node.operator.launches(&slice.shapes, &gpu.caps)? {
                 let scratch = node.operator.gpu_scratch(&slice.shapes, &gpu.caps);
                 recorder.push(launch, Storage::F32, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
+                nodes.push(step.node);
             }
         }
     }
@@ -271,7 +306,7 @@ async fn record(
     submissions.push(dispatches);
     submissions.reverse();
     submissions.retain(|s| !s.is_empty());
-    Ok(submissions)
+    Ok((submissions, nodes))
 }
 
 /// The memory of a node's tensors.

@@ -7,6 +7,7 @@
 //! - [`dispatch`]: launches with buffers, as they are recorded into a command encoder.
 //! - [`slices`]: batch slices for what exceeds a limit of the device.
 //! - [`readback`]: results back to our memory.
+//! - [`profile`]: the time of passes.
 //! - [`executor`]: a planned graph on a GPU.
 //! - [`single`]: one operator alone, for tests and benches.
 
@@ -16,6 +17,7 @@ pub mod executor;
 pub mod kernel;
 pub mod kernel_text;
 pub mod prelude;
+pub mod profile;
 pub mod readback;
 pub mod single;
 pub mod slices;

@@ -3,6 +3,7 @@
 use super::device::Gpu;
 use super::dispatch::{Dispatch, Range, Recorder, storage_buffer};
 use super::kernel::PipelineCache;
+use super::profile::{Pass, PassTimes, time_passes, wait};
 use super::readback::{self, Readback};
 use crate::error::Result;
 use crate::graph::{Binding, Operator, Shapes, Storage};
@@ -76,9 +77,22 @@ impl<'a> SingleOperator<'a> {
             }
         }
         self.gpu.queue.submit([encoder.finish()]);
-        let waited = self.gpu.device.poll(wgpu::PollType::wait_indefinitely());
-        waited.map_err(|e| self.gpu.lost(e.to_string()))?;
-        self.gpu.check()
+        wait(self.gpu)
+    }
+
+    /// Runs the operator and times each of its dispatches, in order.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn time(&self) -> Result<PassTimes> {
+        let passes: Vec<Pass<'_>> = self.dispatches.iter().map(|dispatch| vec![dispatch]).collect();
+        pollster::block_on(time_passes(self.gpu, &[passes], || {}))
+    }
+
+    /// The kernels it launches, in order.
+    #[must_use]
+    pub fn kernels(&self) -> Vec<&'static str> {
+        self.dispatches.iter().map(|dispatch| dispatch.kernel).collect()
     }
 
     /// The outputs, each with its tail.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};
+use crate::svg::{COLOURS, GREY, document, tick_label, tick_step};
 use crate::train::log_file::EpochRow;
 
 /// File name of the picture.
@@ -20,10 +21,8 @@ const TOP: f64 = 38.0;
 /// From one panel's top to the next one's.
 const PITCH: f64 = HEIGHT + 62.0;
 
-/// Blue and orange of Okabe and Ito (2008): told apart with any colour vision.
-const TRAIN: &str = "#0072b2";
-const VALIDATION: &str = "#d55e00";
-const GREY: &str = "#444444";
+const TRAIN: &str = COLOURS[0];
+const VALIDATION: &str = COLOURS[1];
 
 struct Curve<'a> {
     label: &'a str,
@@ -74,16 +73,12 @@ fn draw(rows: &[EpochRow]) -> String {
         Panel { title: "Learning rate at the start of the epoch", curves: rates, mark: None, range: None },
     ];
     let height = TOP + PITCH * 3.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
+    let mut svg = String::new();
     let last = rows.last().map_or(1.0, |row| as_f64(row.epoch)).max(2.0);
     for (number, panel) in panels.iter().enumerate() {
         panel.draw(&mut svg, TOP + PITCH * [0.0, 1.0, 2.0][number], last);
     }
-    svg.push_str("</svg>\n");
-    svg
+    document(WIDTH, height, &svg)
 }
 
 impl Panel<'_> {
@@ -111,7 +106,7 @@ impl Panel<'_> {
                 "<path d=\"M{LEFT} {at:.1}h{plot}\" stroke=\"#dddddd\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{GREY}\">{}</text>",
                 LEFT - 8.0,
                 at + 4.5,
-                number(tick, step)
+                tick_label(tick, step)
             );
             tick += step;
         }
@@ -176,23 +171,6 @@ impl Panel<'_> {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, so that a span has about five ticks.
-fn tick_step(span: f64) -> f64 {
-    let rough = (span / 5.0).max(f64::MIN_POSITIVE);
-    let power = 10.0_f64.powf(rough.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|f| f * power >= rough * 0.999).unwrap_or(10.0);
-    factor * power
-}
-
-/// A tick's value, with as many digits as the ticks need.
-fn number(value: f64, step: f64) -> String {
-    if step < 1e-3 {
-        return if value == 0.0 { "0".into() } else { format!("{value:.0e}") };
-    }
-    let digits = [(1.0, 0), (0.1, 1), (0.01, 2)].into_iter().find(|(s, _)| step >= s * 0.999).map_or(3, |(_, d)| d);
-    format!("{value:.digits$}")
-}
-
 #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 epochs")]
 fn as_f64(epoch: u64) -> f64 {
     epoch as f64
@@ -244,15 +222,5 @@ mod tests {
         if let Some(folder) = std::env::var_os("GLAVITU_PICTURES") {
             write_curves(&Path::new(&folder).join(CURVES), &rows(150)).expect("written");
         }
-    }
-
-    #[test]
-    fn ticks_are_round() {
-        for (span, step) in [(1.0, 0.2), (5e-4, 1e-4), (149.0, 50.0), (0.3, 0.1), (9.0, 2.0)] {
-            assert!((tick_step(span) / step - 1.0).abs() < 1e-9, "{span}: {}", tick_step(span));
-        }
-        assert_eq!(number(0.4, 0.2), "0.4");
-        assert_eq!(number(5e-4, 1e-4), "5e-4");
-        assert_eq!(number(150.0, 50.0), "150");
     }
 }

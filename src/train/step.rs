@@ -7,12 +7,12 @@ use super::objective::{AdamSettings, Objective, narrow};
 use crate::cpu::CpuExecutor;
 use crate::device;
 use crate::error::{Error, Result};
-use crate::executor::{ArraySource, Arrays, Executor};
+use crate::executor::{ArraySource, Arrays, Executor, Profile};
 use crate::graph::{Graph, TensorId};
 use crate::model::network::OUTPUT;
 use crate::model::weights::Tensor;
 use crate::model::{ModelConfig, Normalisation, ParameterSpec, Weights, parameters};
-use crate::plan::PlanOptions;
+use crate::plan::{Plan, PlanOptions};
 
 /// A planned training step that holds weights and moments on its device.
 pub struct TrainingStep {
@@ -183,6 +183,23 @@ impl TrainingStep {
             specs.zip(self.slices(PARAMETERS, &whole)).map(|(spec, slice)| (spec, slice.to_vec())).collect()
         });
         Ok((losses, gradients))
+    }
+
+    /// Runs one step as [`TrainingStep::run`] does, and times every piece of it.
+    ///
+    /// # Errors
+    /// As [`TrainingStep::run`].
+    pub fn profile(&mut self, batch: &Arrays, learning_rate: f64) -> Result<Profile> {
+        let rate = narrow(self.adam.rate(learning_rate, self.step + 1));
+        let (_, profile) = self.executor.profile(&WithRate { batch, rate: [rate] })?;
+        self.step += 1;
+        Ok(profile)
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        self.executor.plan()
     }
 
     /// The present weights.

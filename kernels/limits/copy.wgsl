@@ -1,0 +1,33 @@
+// How fast the device copies: out[i] = x[i].
+//
+// Bindings:
+//   0 x: count vec4
+//   1 out: count vec4
+//   2 params
+// Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+override WORKGROUP_SIZE: u32 = 256u;
+const ITEMS: u32 = 4u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = group_index(group, groups) * WORKGROUP_SIZE * ITEMS + local;
+    for (var item = 0u; item < ITEMS; item++) {
+        let i = first + item * WORKGROUP_SIZE;
+        if i < params.count {
+            out[i] = x[i];
+        }
+    }
+}
