@@ -26,7 +26,7 @@ test: adapter ## All tests, on a GPU if there is one, else on Mesa's software ad
 full: adapter ## The slow tests too: the published size, real scenes
 	GLAVITU_FULL=1 cargo test --release --locked -- --nocapture
 
-bench: ## Time every operator on the CPU (criterion)
+bench: ## Time every operator and the network on the CPU (criterion)
 	cargo bench --locked
 
 # A Vulkan adapter on Linux: what is there, else Mesa's lavapipe.
