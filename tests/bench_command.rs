@@ -34,16 +34,23 @@ fn positive(value: &Value) -> bool {
 
 #[test]
 fn the_network_is_timed_and_taken_apart() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "m.safetensors");
     for device in devices() {
         for (what, field) in [("model", "forward"), ("train", "train_step")] {
-            let found = json(&[what, "--device", &device]);
+            let model = place.at("m.safetensors");
+            let run =
+                bench(&[what, "--device", &device, "--model", &model, "--runs", "2", "--batch", "2", "--json", "-"]);
+            assert_eq!(run.code, Some(0), "{what} on {device}: {}", run.err);
+            let found: Value = serde_json::from_str(&run.out).expect("JSON");
             let label = format!("{what} on {device}: {found:#}");
             assert_eq!((&found["schema"], &found["benchmark"]), (&1.into(), &what.into()), "{label}");
             let time = &found[field];
             assert!(positive(&time["median_seconds"]) && time["runs"] == 2, "{label}");
             let ordered = ["min_seconds", "median_seconds", "max_seconds"].map(|f| time[f].as_f64().unwrap_or(-1.0));
             assert!(ordered.is_sorted(), "{label}");
-            assert_eq!((&found["settings"]["tile"], &found["settings"]["batch"]), (&128.into(), &1.into()), "{label}");
+            let settings = &found["settings"];
+            assert_eq!((&settings["size"], &settings["batch"]), (&"m.safetensors".into(), &2.into()), "{label}");
             // The parts make up the whole.
             let rows = found["kernels"].as_array().expect("rows");
             let sum = |field: &str| rows.iter().filter_map(|r| r[field].as_f64()).sum::<f64>();
@@ -57,17 +64,6 @@ fn the_network_is_timed_and_taken_apart() {
             assert!(positive(&found["limits"]["fma_f32_gflops"]) && positive(&found["limits"]["copy_gbs"]), "{label}");
         }
     }
-}
-
-#[test]
-fn a_models_own_network_is_timed() {
-    let place = Workplace::new();
-    place.import("tiny_global.h5", "m.safetensors");
-    let args = ["--model", &place.at("m.safetensors"), "--runs", "1", "--batch", "2", "--device", "cpu", "--json", "-"];
-    let run = bench(&args);
-    assert_eq!(run.code, Some(0), "{}", run.err);
-    let found: Value = serde_json::from_str(&run.out).expect("JSON");
-    assert_eq!((&found["settings"]["size"], &found["settings"]["batch"]), (&"m.safetensors".into(), &2.into()));
 }
 
 #[test]
@@ -112,7 +108,8 @@ fn files_are_compared() {
         let run = bench(&[&["--device", "cpu", "--json", path], &QUICK[..]].concat());
         assert_eq!(run.code, Some(0), "{}", run.err);
         assert!(run.out.contains("forward pass") && run.out.contains("conv2d"), "{}", run.out);
-        Report::read(path.as_ref()).expect("a report");
+        let report = Report::read(path.as_ref()).expect("a report");
+        assert_eq!((report.settings.size.as_str(), report.settings.tile), ("small", 128));
     }
     let run = bench(&["--compare", &a, &b, "-o", &chart]);
     assert_eq!(run.code, Some(0), "{}", run.err);
@@ -144,7 +141,7 @@ fn mistakes_give_one_line_and_exit_code_2() {
     let cases: [(&[&str], &str); 13] = [
         (&["kernels", "conv2"], "did you mean conv2d,"),
         (&["model", "conv2d"], "bench kernels NAME"),
-        (&["limits", "--seconds", "-1"], "a number from 0 to 3600"),
+        (&["limits", "--seconds=-1"], "a number from 0 to 3600"),
         (&["limits", "--seconds", "nan"], "a number from 0 to 3600"),
         (&["--device", "no such adapter"], "no device matches"),
         (&["--device", "gpu:x"], "gpu:N"),

@@ -1,12 +1,12 @@
 // How fast the device multiplies and adds in f16: sixteen chains a thread, `value = value * factor + addend`, each step waiting for the
 // one before it. 32 steps of vec4 an iteration: 256 floating-point operations.
 //
+// Assembled for storage in the language's f16: the prelude enables it.
+//
 // Bindings:
 //   0 out: one value a thread
 //   1 params
 // Dispatch: any number of groups of 256.
-
-enable f16;
 
 struct Params {
     iterations: u32,

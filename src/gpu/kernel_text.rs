@@ -52,7 +52,7 @@ pub struct KernelText {
     parts: Vec<(usize, String)>,
 }
 
-/// The whole text of a kernel: what its files enable, prelude, shared files, its own file.
+/// The whole text of a kernel: prelude, shared files, its own file.
 #[must_use]
 pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -> KernelText {
     let mut whole = KernelText {
@@ -68,30 +68,13 @@ pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -
             None => (format!("kernels/{name}.wgsl"), source),
         };
         whole.parts.push((whole.text.len(), path));
-        for line in text.lines() {
-            // WGSL wants these before all else. An empty line stays, so that lines keep their numbers.
-            if line.starts_with("enable ") {
-                whole.enable(line);
-            } else {
-                whole.text.push_str(line);
-            }
-            whole.text.push('\n');
-        }
+        whole.text.push_str(text);
         whole.text.push('\n');
     }
     whole
 }
 
 impl KernelText {
-    /// Puts a directive in front, once.
-    fn enable(&mut self, directive: &str) {
-        let directive = format!("{}\n", directive.trim_end());
-        if !self.text.starts_with(&directive) {
-            self.text.insert_str(0, &directive);
-            self.parts.iter_mut().skip(1).for_each(|(start, _)| *start += directive.len());
-        }
-    }
-
     /// The text as other tools compile it: every `override` constant as a `const` with the value given here or its default.
     ///
     /// # Errors

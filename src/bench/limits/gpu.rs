@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::gpu::dispatch::{Dispatch, Range, Recorder, storage_buffer};
 use crate::gpu::kernel::PipelineCache;
 use crate::gpu::profile::{time_passes, wait};
-use crate::graph::{Binding, Kernel, Launch, extent};
+use crate::graph::{Binding, Kernel, Launch, Storage, extent};
 use crate::{kernel, params};
 
 static FMA_F32: Kernel = kernel!("limits/fma_f32");
@@ -56,7 +56,7 @@ pub(super) fn measure(gpu: &Gpu, watch: Watch<'_>) -> Result<Limits> {
     let launch_seconds = bench.launch()?;
     watch(&format!("limits of {name}: arithmetic"))?;
     let fma_f32_gflops = bench.fma(&FMA_F32, 1)?.max(bench.fma(&FMA_F32, 0)?);
-    let has_f16 = gpu.device.features().contains(wgpu::Features::SHADER_F16);
+    let has_f16 = gpu.caps.native_half;
     let fma_f16_gflops = if has_f16 { Some(bench.fma(&FMA_F16, 1)?.max(bench.fma(&FMA_F16, 0)?)) } else { None };
     watch(&format!("limits of {name}: memory"))?;
     let memory_bytes = memory_bytes(gpu);
@@ -204,7 +204,9 @@ impl Bench<'_> {
         let mut recorder = Recorder::default();
         let whole = |buffer: &wgpu::Buffer| Range { buffer: buffer.clone(), offset: 0, bytes: buffer.size() };
         for launch in launches {
-            recorder.push(launch, "limits", |binding| match binding {
+            // The storage only says whether the language's f16 is enabled.
+            let storage = if launch.kernel.name == FMA_F16.name { Storage::F16 } else { Storage::F32 };
+            recorder.push(launch, storage, "limits", |binding| match binding {
                 Binding::Input(i) | Binding::ScratchIn(i) => whole(inputs[i]),
                 Binding::Output(i) | Binding::ScratchOut(i) => whole(outputs[i]),
             });
@@ -238,7 +240,8 @@ fn as_f64(amount: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::gpu::kernel;
-    use crate::gpu::kernel_text::{ChangedKernels, assemble};
+    use crate::gpu::kernel_text::ChangedKernels;
+    use crate::gpu::prelude::Form;
 
     #[test]
     fn kernels_match_their_launches_and_the_default_limits() {
@@ -252,11 +255,12 @@ mod tests {
             empty(),
         ];
         for launch in launches {
-            let resources = kernel::check(&launch, &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
+            let resources =
+                kernel::check(&launch, Form::default(), &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
             assert!((1..=256).contains(&resources.invocations), "{resources:?}");
         }
-        // Needs f16 of the device, and so of the validator.
-        let text = assemble(&FMA_F16, &ChangedKernels::default());
-        text.compile(naga::valid::Capabilities::SHADER_FLOAT16).unwrap_or_else(|e| panic!("{e}"));
+        let half = Launch::new(&FMA_F16, vec![Binding::Output(0)], &fma, 1);
+        let form = Form { item: 1, storage: Storage::F16, native_half: true };
+        kernel::check(&half, form, &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
     }
 }
