@@ -1,75 +1,43 @@
-// 2-D convolution, same padding, as an implicit matrix product, for any channel counts: conv2d_tiled4 with single loads, and
-// with taps and input channels as one inner axis, so that few channels leave no gaps in the tiles.
+// 2-D convolution, same padding, as an implicit matrix product: rows are pixels, the inner axis runs over the taps of the kernel
+// and the input channels, columns are output channels. The equation is that of conv2d_plain, for input channels that are a multiple of four.
 //
-// Taken: any channels, 8 or more out.
-// Bindings:
-//   0 x: (N, height >> doubled, width >> doubled, channels_in)
-//   1 kernel: (kernel_height, kernel_width, channels_in, channels_out)
+// A convolution of a doubled map is four of these, one for each of the phases of its 2 x 2 pixels: each makes the pixels
+// (step y + row_phase, step x + column_phase) of the output out of the map as it is.
+// Bindings (quads of input channels; items along the output channels):
+//   0 x: (N, height, width, channels_in / 4); lines = N * height
+//   1 kernel: (kernel_height, kernel_width, channels_in, channels_out), kernel_first items into the buffer
 //   2 bias: channels_out; anything where has_bias is 0
-//   3 out: (N, height, width, channels_out); pixels = N * height * width
+//   3 out: (N, step height, step width, channels_out)
 //   4 params
-// Tile: 128 pixels x 64 output channels per group of 256, 8 x 4 per thread, 16 of the inner axis at a time (shared/tile.wgsl).
-// Dispatch: ceil(pixels / 128) * ceil(channels_out / 64) groups, output channels fastest.
+// Tile: shared/tile.wgsl; of quads where the output channels are a multiple of four.
+// A thread's rows are neighbouring pixels of a line.
+// Dispatch: ceil(lines * ceil(width / rows of a thread) * rows of a thread / rows of the tile) * ceil(channels_out / 64) groups, output channels fastest.
 
 struct Params {
-    pixels: u32,
+    lines: u32,
     height: u32,
     width: u32,
     channels_in: u32,
     channels_out: u32,
     kernel_height: u32,
     kernel_width: u32,
+    kernel_first: u32,
     top: u32,
     left: u32,
+    step: u32,
+    row_phase: u32,
+    column_phase: u32,
     has_bias: u32,
-    doubled: u32,
     slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem>;
-@group(0) @binding(1) var<storage, read> kernel: array<elem>;
-@group(0) @binding(2) var<storage, read> bias: array<elem>;
-@group(0) @binding(3) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> x: array<elem4>;
+@group(0) @binding(1) var<storage, read> kernel: array<item>;
+@group(0) @binding(2) var<storage, read> bias: array<item>;
+@group(0) @binding(3) var<storage, read_write> out: array<item>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-override WORKGROUP_SIZE: u32 = 256u; // TILE_THREADS; the tile allows no other
-
-// x at the inner indices k to k + 3 of a pixel.
-fn quad_of_x(pixel: u32, k: u32) -> vec4<f32> {
-    var quad = vec4<f32>();
-    if pixel < params.pixels {
-        let column = pixel % params.width;
-        let row = pixel / params.width % params.height;
-        let first_row = pixel / params.width - row;
-        for (var j = 0u; j < 4u; j++) {
-            let tap = (k + j) / params.channels_in;
-            let a = tap / params.kernel_width;
-            let y = row + a - params.top;
-            let across = column + tap % params.kernel_width - params.left;
-            if a < params.kernel_height && y < params.height && across < params.width {
-                let row_in = (first_row + y) >> params.doubled;
-                let at = (row_in * (params.width >> params.doubled) + (across >> params.doubled)) * params.channels_in;
-                quad[j] = f32(x[at + (k + j) % params.channels_in]);
-            }
-        }
-    }
-    return quad;
-}
-
-fn store(pixel: u32, column: u32, sum: vec4<f32>) {
-    if pixel < params.pixels {
-        for (var j = 0u; j < 4u; j++) {
-            let o = 4u * column + j;
-            if o < params.channels_out {
-                var value = sum[j];
-                if params.has_bias != 0u {
-                    value += f32(bias[o]);
-                }
-                out[pixel * params.channels_out + o] = elem(select(value, params.slope * value, value < 0.0));
-            }
-        }
-    }
-}
+override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -77,41 +45,77 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let columns = (params.channels_out + TILE_COLUMNS - 1u) / TILE_COLUMNS;
+    let quads = params.channels_in / 4u;
+    let items = params.channels_out / ITEM;
+    let columns = (items + GROUP_ITEMS - 1u) / GROUP_ITEMS;
     let index = group_index(group, groups);
-    let first = index / columns * TILE_ROWS;
-    if first >= params.pixels {
+    // Blocks of ROWS pixels of a line.
+    let blocks = (params.width + ROWS - 1u) / ROWS;
+    let first = index / columns * (GROUP_ROWS / ROWS);
+    if first >= params.lines * blocks {
         return;
     }
-    let column = index % columns * (TILE_COLUMNS / 4u) + local % 16u;
-    let inner = params.kernel_height * params.kernel_width * params.channels_in;
+    let block = first + tile_row(local) / ROWS;
+    let line = min(block / blocks, params.lines - 1u);
+    let row = line % params.height;
+    let column = block % blocks * ROWS;
+    let first_item = index % columns * GROUP_ITEMS + tile_item(local);
+    // Items past the end read the last one, and are not stored.
+    var last: array<u32, ITEMS>;
+    for (var c = 0u; c < ITEMS; c++) {
+        last[c] = min(first_item + c, items - 1u);
+    }
 
     var sums = Sums();
-    for (var k = 0u; k < inner; k += TILE_INNER) {
-        let upper = quad_of_x(first + local / 4u, k + 4u * (local % 4u));
-        let lower = quad_of_x(first + local / 4u + 64u, k + 4u * (local % 4u));
-        var right = vec4<f32>();
-        let k_right = k + local / 16u;
-        if k_right < inner {
-            for (var j = 0u; j < 4u; j++) {
-                let o = 4u * column + j;
-                if o < params.channels_out {
-                    right[j] = f32(kernel[k_right * params.channels_out + o]);
+    for (var i = 0u; i < params.kernel_height; i++) {
+        // Unsigned: a row or column before the map wraps to a huge number.
+        if row + i - params.top < params.height {
+            for (var j = 0u; j < params.kernel_width; j++) {
+                let across = column + j - params.left;
+                let is_interior = UNIFORM_ROWS && across < params.width && across + ROWS <= params.width;
+                var at_x = ((line + i - params.top) * params.width + across) * quads;
+                var at_kernel = params.kernel_first + (i * params.kernel_width + j) * params.channels_in * items;
+                for (var quad = 0u; quad < quads; quad++) {
+                    var right: array<Items, 4>;
+                    for (var k = 0u; k < 4u; k++) {
+                        for (var c = 0u; c < ITEMS; c++) {
+                            right[k][c] = load_item(kernel[at_kernel + k * items + last[c]]);
+                        }
+                    }
+                    if is_interior {
+                        for (var r = 0u; r < ROWS; r++) {
+                            sums[r] = multiply(sums[r], load4(x[at_x + r * quads]), right);
+                        }
+                    } else {
+                        for (var r = 0u; r < ROWS; r++) {
+                            var left = vec4<f32>();
+                            if across + r < params.width {
+                                left = load4(x[at_x + r * quads]);
+                            }
+                            sums[r] = multiply(sums[r], left, right);
+                        }
+                    }
+                    at_kernel += 4u * items;
+                    at_x += 1u;
                 }
             }
         }
-        workgroupBarrier(); // the tiles of the step before have been read
-        tile_store(local, upper, lower, right);
-        workgroupBarrier();
-        sums = tile_multiply(sums, local / 16u, local % 16u);
     }
-    let row = first + local / 16u;
-    store(row + 0u, column, sums.s0);
-    store(row + 16u, column, sums.s1);
-    store(row + 32u, column, sums.s2);
-    store(row + 48u, column, sums.s3);
-    store(row + 64u, column, sums.s4);
-    store(row + 80u, column, sums.s5);
-    store(row + 96u, column, sums.s6);
-    store(row + 112u, column, sums.s7);
+
+    for (var c = 0u; c < ITEMS; c++) {
+        if first_item + c < items {
+            var offset = item32();
+            if params.has_bias != 0u {
+                offset = load_item(bias[first_item + c]);
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                if block < params.lines * blocks && column + r < params.width {
+                    let row_out = params.step * line + params.row_phase;
+                    let at = (row_out * params.width + column + r) * params.step + params.column_phase;
+                    let value = sums[r][c] + offset;
+                    out[at * items + first_item + c] = store_item(select(value, params.slope * value, value < item32()));
+                }
+            }
+        }
+    }
 }

@@ -1,77 +1,34 @@
-// Matrix product of any sizes, with operands transposed or not, which differ in their strides only:
-// out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j).
+// Matrix product of rows by a matrix: out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j), for k that is a multiple of four.
 //
-// Taken: any k, transposed operands, n of 16 or more.
-// Bindings:
-//   0 a: a_batch per product, a_row, a_inner strides
-//   1 b: b_batch per product, b_inner, b_column strides
+// A long inner axis may be split into parts (k_part long, a multiple of 4): each part is a result of its own, in scratch, which
+// matmul_sum adds up. Otherwise parts is 1 and k_part is k.
+// Bindings (quads along k; items along n):
+//   0 a: (batch, m, k / 4)
+//   1 b: (batch or 1, k, n); b_batch items per product, 0 where all share one
 //   2 bias: n; anything where has_bias is 0
-//   3 out: (batch, m, n)
+//   3 out: (batch, parts, m, n)
 //   4 params
-// Tile: 128 rows x 64 columns per group of 256, 8 x 4 per thread, 16 of the inner axis at a time (shared/tile.wgsl).
-// Dispatch: batch * ceil(m / 128) * ceil(n / 64) groups, columns fastest.
+// Tile: shared/tile.wgsl; of quads where n is a multiple of four.
+// Dispatch: batch * parts * ceil(m / rows of the tile) * ceil(n / 64) groups, columns fastest.
 
 struct Params {
     batch: u32,
     m: u32,
     n: u32,
     k: u32,
-    a_batch: u32,
-    a_row: u32,
-    a_inner: u32,
+    parts: u32,
+    k_part: u32,
     b_batch: u32,
-    b_inner: u32,
-    b_column: u32,
     has_bias: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<elem>;
-@group(0) @binding(1) var<storage, read> b: array<elem>;
-@group(0) @binding(2) var<storage, read> bias: array<elem>;
-@group(0) @binding(3) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> a: array<elem4>;
+@group(0) @binding(1) var<storage, read> b: array<item>;
+@group(0) @binding(2) var<storage, read> bias: array<item>;
+@group(0) @binding(3) var<storage, read_write> out: array<item>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-override WORKGROUP_SIZE: u32 = 256u; // TILE_THREADS; the tile allows no other
-
-fn quad_of_a(product: u32, row: u32, k: u32) -> vec4<f32> {
-    var quad = vec4<f32>();
-    if row < params.m {
-        let at = product * params.a_batch + row * params.a_row;
-        for (var j = 0u; j < 4u; j++) {
-            if k + j < params.k {
-                quad[j] = f32(a[at + (k + j) * params.a_inner]);
-            }
-        }
-    }
-    return quad;
-}
-
-fn quad_of_b(product: u32, k: u32, column: u32) -> vec4<f32> {
-    var quad = vec4<f32>();
-    if k < params.k {
-        let at = product * params.b_batch + k * params.b_inner;
-        for (var j = 0u; j < 4u; j++) {
-            if column + j < params.n {
-                quad[j] = f32(b[at + (column + j) * params.b_column]);
-            }
-        }
-    }
-    return quad;
-}
-
-fn store(product: u32, row: u32, column: u32, sum: vec4<f32>) {
-    if row < params.m {
-        for (var j = 0u; j < 4u; j++) {
-            if column + j < params.n {
-                var value = sum[j];
-                if params.has_bias != 0u {
-                    value += f32(bias[column + j]);
-                }
-                out[(product * params.m + row) * params.n + column + j] = elem(value);
-            }
-        }
-    }
-}
+override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -79,33 +36,55 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let columns = (params.n + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    let tiles = columns * ((params.m + TILE_ROWS - 1u) / TILE_ROWS);
+    let quads = params.k / 4u;
+    let items = params.n / ITEM;
+    let columns = (items + GROUP_ITEMS - 1u) / GROUP_ITEMS;
+    let tiles = columns * ((params.m + GROUP_ROWS - 1u) / GROUP_ROWS);
     let index = group_index(group, groups);
-    let product = index / tiles;
-    if product >= params.batch {
+    let result = index / tiles;
+    if result >= params.batch * params.parts {
         return;
     }
-    let first = index % tiles / columns * TILE_ROWS;
-    let column = index % columns * TILE_COLUMNS + 4u * (local % 16u);
+    let product = result / params.parts;
+    let part = result % params.parts;
+    let row = index % tiles / columns * GROUP_ROWS + tile_row(local);
+    let first_item = index % columns * GROUP_ITEMS + tile_item(local);
+
+    // Rows and items past the end read the last one, and are not stored.
+    var at_a: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        at_a[r] = (product * params.m + min(row + r, params.m - 1u)) * quads;
+    }
+    var at_b: array<u32, ITEMS>;
+    for (var c = 0u; c < ITEMS; c++) {
+        at_b[c] = product * params.b_batch + min(first_item + c, items - 1u);
+    }
 
     var sums = Sums();
-    for (var k = 0u; k < params.k; k += TILE_INNER) {
-        let upper = quad_of_a(product, first + local / 4u, k + 4u * (local % 4u));
-        let lower = quad_of_a(product, first + local / 4u + 64u, k + 4u * (local % 4u));
-        let right = quad_of_b(product, k + local / 16u, column);
-        workgroupBarrier(); // the tiles of the step before have been read
-        tile_store(local, upper, lower, right);
-        workgroupBarrier();
-        sums = tile_multiply(sums, local / 16u, local % 16u);
+    let end = min((part + 1u) * params.k_part, params.k) / 4u;
+    for (var quad = part * params.k_part / 4u; quad < end; quad++) {
+        var right: array<Items, 4>;
+        for (var j = 0u; j < 4u; j++) {
+            for (var c = 0u; c < ITEMS; c++) {
+                right[j][c] = load_item(b[at_b[c] + (4u * quad + j) * items]);
+            }
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            sums[r] = multiply(sums[r], load4(a[at_a[r] + quad]), right);
+        }
     }
-    let row = first + local / 16u;
-    store(product, row + 0u, column, sums.s0);
-    store(product, row + 16u, column, sums.s1);
-    store(product, row + 32u, column, sums.s2);
-    store(product, row + 48u, column, sums.s3);
-    store(product, row + 64u, column, sums.s4);
-    store(product, row + 80u, column, sums.s5);
-    store(product, row + 96u, column, sums.s6);
-    store(product, row + 112u, column, sums.s7);
+
+    for (var c = 0u; c < ITEMS; c++) {
+        if first_item + c < items {
+            var offset = item32();
+            if params.has_bias != 0u {
+                offset = load_item(bias[first_item + c]);
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                if row + r < params.m {
+                    out[(result * params.m + row + r) * items + first_item + c] = store_item(sums[r][c] + offset);
+                }
+            }
+        }
+    }
 }

@@ -8,9 +8,16 @@ use std::path::Path;
 use glavitu::gpu::prelude::Form;
 use glavitu::gpu::single::{SENTINEL, SingleOperator};
 use glavitu::gpu::{ChangedKernels, kernel};
-use glavitu::graph::{Caps, Launch, Shapes, Storage};
+use glavitu::graph::{Caps, Launch, Shapes, Storage, Tile};
 use glavitu::ops::{Case, REGISTRY};
 use support::{assert_close, gpus, reference, shapes, values};
+
+/// The kernels that a device may be given.
+const VARIANTS: [(bool, Tile); 3] = [(false, Tile::Narrow), (false, Tile::Wide), (true, Tile::Narrow)];
+
+fn variant(plain_kernels: bool, tile: Tile) -> String {
+    if plain_kernels { "plain kernels".to_owned() } else { format!("{tile:?} tiles") }
+}
 
 /// Sentinels after every output.
 const TAIL: usize = 256;
@@ -23,6 +30,11 @@ struct Expectation {
     outputs: Vec<Vec<f64>>,
 }
 
+/// The case in its exact form, if it has one.
+fn exact(case: &Case) -> Option<Case> {
+    case.operator.exact().map(|operator| Case { operator, ..case.clone() })
+}
+
 /// All small cases, and their exact forms, with the definition's outputs.
 fn expectations() -> Vec<Expectation> {
     let mut made = Vec::new();
@@ -31,7 +43,7 @@ fn expectations() -> Vec<Expectation> {
             let shapes = shapes(&case);
             let inputs = values(&case, i as u64);
             let outputs = reference(&case, &shapes, &inputs);
-            let exact = case.operator.exact().map(|operator| Case { operator, ..case.clone() });
+            let exact = exact(&case);
             for case in [Some(case), exact].into_iter().flatten() {
                 let label = format!("{} case {i}, {:?} of {:?}", entry.name, case.operator, shapes.inputs);
                 let (shapes, inputs, outputs) = (shapes.clone(), inputs.clone(), outputs.clone());
@@ -94,9 +106,9 @@ fn the_cpu_gives_the_same_bits_on_any_number_of_threads() {
 fn every_gpu_agrees_with_the_definitions() {
     let expectations = expectations();
     for mut gpu in gpus() {
-        for plain_kernels in [false, true] {
-            gpu.caps.plain_kernels = plain_kernels;
-            let device = format!("{}{}", gpu.summary.name, if plain_kernels { " with plain kernels" } else { "" });
+        for (plain_kernels, tile) in VARIANTS {
+            gpu.caps = Caps { plain_kernels, tile, ..gpu.caps };
+            let device = format!("{} ({})", gpu.summary.name, variant(plain_kernels, tile));
             for expected in &expectations {
                 let operator = expected.case.operator.as_ref();
                 let run = || {
@@ -121,9 +133,10 @@ fn f32_form(launch: &Launch) -> Form {
 fn kernels_match_their_launches_and_the_default_limits() {
     for entry in REGISTRY {
         let mut launched = BTreeSet::new();
-        for case in (entry.cases)() {
-            for plain_kernels in [false, true] {
-                let caps = Caps { plain_kernels, ..Caps::default() };
+        let cases = (entry.cases)().into_iter().flat_map(|case| [exact(&case), Some(case)]).flatten();
+        for case in cases {
+            for (plain_kernels, tile) in VARIANTS {
+                let caps = Caps { plain_kernels, tile, ..Caps::default() };
                 let launches = case.operator.launches(&shapes(&case), &caps).expect("default limits suffice");
                 assert!(!launches.is_empty(), "{} launches nothing", entry.name);
                 for launch in launches {

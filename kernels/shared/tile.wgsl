@@ -1,62 +1,45 @@
-// The heart of the tiled matrix products: a workgroup of 256 threads multiplies a tile of 128 rows x 16 inner by one of
-// 16 inner x 64 columns, both in workgroup memory (12 KiB). A thread owns 8 rows, 16 apart, x 4 columns. Neighbouring
-// threads read neighbouring quads of b and the same quads of a, so there are no bank conflicts.
+// The tile of the matrix products: what a group of 64 threads makes of rows by columns, and a thread of it. No workgroup memory and no barriers:
+// rows and columns come from the caches.
+//
+// Of single elements, 16 rows x 64 columns, a thread one column. All threads of a group share their rows, so that whatever is read of the left
+// operand is uniform: scalar registers on AMD, one broadcast elsewhere. No more than 32 registers: 8 waves per SIMD and more, down to GCN 5.
+// Of quads, 64 rows x 64 columns, a thread 8 rows x 8 columns: fewest loads, many registers. For software adapters, whose loads are dear.
 
-const TILE_ROWS: u32 = 128u;
-const TILE_COLUMNS: u32 = 64u;
-const TILE_INNER: u32 = 16u;
-const TILE_THREADS: u32 = 256u;
+const UNIFORM_ROWS: bool = ITEM == 1u;
+const GROUP_THREADS: u32 = 64u;
+const GROUP_ROWS: u32 = select(64u, 16u, UNIFORM_ROWS);
+const GROUP_ITEMS: u32 = 64u / ITEM;
+// Rows and items of a thread.
+const ROWS: u32 = select(8u, 16u, UNIFORM_ROWS);
+const ITEMS: u32 = select(2u, 1u, UNIFORM_ROWS);
 
-var<workgroup> a_tile: array<vec4<f32>, 512>; // [row][inner / 4]
-var<workgroup> b_tile: array<vec4<f32>, 256>; // [inner][column / 4]
+alias Items = array<item32, ITEMS>;
+alias Sums = array<Items, ROWS>;
 
-struct Sums {
-    s0: vec4<f32>,
-    s1: vec4<f32>,
-    s2: vec4<f32>,
-    s3: vec4<f32>,
-    s4: vec4<f32>,
-    s5: vec4<f32>,
-    s6: vec4<f32>,
-    s7: vec4<f32>,
+// A thread's first row and its first item within the group's tile.
+fn tile_row(local: u32) -> u32 {
+    if UNIFORM_ROWS {
+        return 0u;
+    }
+    return local / 8u * ROWS;
+}
+fn tile_item(local: u32) -> u32 {
+    if UNIFORM_ROWS {
+        return local;
+    }
+    return local % 8u * ITEMS;
 }
 
-// Puts the quads that this thread has read in place: of a, rows local / 4 and local / 4 + 64, inner quad local % 4; of b,
-// inner row local / 16, column quad local % 16.
-fn tile_store(local: u32, upper: vec4<f32>, lower: vec4<f32>, right: vec4<f32>) {
-    a_tile[local] = upper;
-    a_tile[local + 256u] = lower;
-    b_tile[local] = right;
-}
-
-// The sums of rows row + 16 i and column quad `column`, with the product of the tiles added. By value: a pointer to the sums
-// kept them in memory on lavapipe (see README.md).
-fn tile_multiply(before: Sums, row: u32, column: u32) -> Sums {
+// The sums of one row with a quad of it times four rows of items added. The loops here and in the kernels are of constant length: compilers unroll
+// them and keep the arrays in registers, since no counter against endless loops is in the way (src/gpu/kernel.rs).
+fn multiply(before: Items, left: vec4<f32>, right: array<Items, 4>) -> Items {
     var sums = before;
-    for (var quad = 0u; quad < TILE_INNER / 4u; quad++) {
-        let at_b = quad * 64u + column;
-        let b0 = b_tile[at_b];
-        let b1 = b_tile[at_b + 16u];
-        let b2 = b_tile[at_b + 32u];
-        let b3 = b_tile[at_b + 48u];
-        let at_a = row * 4u + quad;
-        // Written out: sums in an array indexed by a loop end up in memory where a driver does not unroll it.
-        var a = a_tile[at_a];
-        sums.s0 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 64u];
-        sums.s1 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 128u];
-        sums.s2 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 192u];
-        sums.s3 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 256u];
-        sums.s4 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 320u];
-        sums.s5 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 384u];
-        sums.s6 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
-        a = a_tile[at_a + 448u];
-        sums.s7 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+    for (var c = 0u; c < ITEMS; c++) {
+        // One at a time, which compiles to fused multiply-adds.
+        sums[c] += left.x * right[0][c];
+        sums[c] += left.y * right[1][c];
+        sums[c] += left.z * right[2][c];
+        sums[c] += left.w * right[3][c];
     }
     return sums;
 }

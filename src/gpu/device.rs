@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kernel_text::ChangedKernels;
 use crate::error::{Error, Result};
-use crate::graph::Caps;
+use crate::graph::{Caps, Tile};
 
 /// An adapter in words and numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -177,6 +177,7 @@ impl Gpu {
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             plain_kernels: false,
             native_half: summary.f16,
+            tile: if summary.is_software() { Tile::Wide } else { Tile::Narrow },
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glavitu"),

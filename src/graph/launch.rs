@@ -2,6 +2,8 @@
 
 use bytemuck::NoUninit;
 
+use super::tile::Tile;
+
 /// What the device can do; operators choose kernel variants by it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
@@ -15,6 +17,8 @@ pub struct Caps {
     pub plain_kernels: bool,
     /// Whether kernels can read and write 16-bit floats; where not, halves are packed in pairs.
     pub native_half: bool,
+    /// The tile of matrix products that suits the device.
+    pub tile: Tile,
 }
 
 impl Caps {
@@ -35,6 +39,7 @@ impl Default for Caps {
             max_workgroup_bytes: 16 << 10,
             plain_kernels: false,
             native_half: false,
+            tile: Tile::Narrow,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod operator;
 mod reference;
 pub mod shape;
 pub mod storage;
+pub mod tile;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, SharedFile, 
 pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
 pub use storage::Storage;
+pub use tile::Tile;
 
 use crate::error::{Error, Result};
 

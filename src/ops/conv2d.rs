@@ -7,17 +7,18 @@ use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use super::conv2d_input_gradient::Conv2dInputGradient;
 use super::conv2d_weight_gradient::Conv2dWeightGradient;
+use super::gpu_convolution::{self, GpuConvolution, Tensors};
+use super::gpu_winograd;
+use super::gpu_work::{self, GpuWork};
 use super::leaky_relu_gradient::LeakyReluGradient;
+use super::matmul;
 use super::sum_to;
 use super::upsample_nearest::UpsampleNearest;
 use super::upsample_nearest_gradient::UpsampleNearestGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{
-    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
-};
+use crate::graph::{Binding, Caps, Cost, Graph, Launch, Operator, Shape, Shapes, TensorId};
 use crate::numeric::conv::{self, Geometry};
-use crate::{kernel, params};
 
 /// 2-D convolution, stride 1, same padding, with optional bias and fused activation.
 ///
@@ -41,6 +42,23 @@ impl Conv2d {
         if self.doubled { 2 } else { 1 }
     }
 
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let kernel = shapes.inputs[1].padded4();
+        let convolution = GpuConvolution {
+            x: shapes.inputs[0].padded4(),
+            kernel,
+            before: [(kernel[0] - 1) / 2, (kernel[1] - 1) / 2],
+            doubled: self.doubled,
+            exact: self.exact,
+            slope: self.activation.negative_slope(),
+        };
+        let bias = (shapes.inputs.len() > 2).then_some(Binding::Input(2));
+        let tensors = Tensors { x: Binding::Input(0), kernel: Binding::Input(1), bias, out: Binding::Output(0) };
+        let mut work = GpuWork::default();
+        convolution.add_to(&mut work, tensors, caps);
+        work
+    }
+
     fn geometry(self, shapes: &Shapes) -> Geometry {
         Geometry {
             x: shapes.inputs[0].padded4(),
@@ -51,75 +69,22 @@ impl Conv2d {
     }
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "conv2d", kernels: &[&PLAIN, &TILED, &TILED4], cases };
-
-pub(super) static PLAIN: Kernel = kernel!("conv2d_plain");
-pub(super) static TILED: Kernel = kernel!("conv2d_tiled", "tile");
-pub(super) static TILED4: Kernel = kernel!("conv2d_tiled4", "tile");
-
-/// With fewer output channels most of a tile's 64 columns would be empty.
-const TILED_FROM: usize = 8;
-
-params! {
-    struct Extents {
-        pixels: u32,
-        height: u32,
-        width: u32,
-        channels_in: u32,
-        channels_out: u32,
-        kernel_height: u32,
-        kernel_width: u32,
-        top: u32,
-        left: u32,
-        has_bias: u32,
-        doubled: u32,
-        slope: f32,
-    }
-}
-
-/// A convolution as the kernels take it; with the flipped kernel and the mirrored padding it is the gradient of an input.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct GpuConvolution {
-    /// The result: samples, height, width, channels.
-    pub(super) out: [usize; 4],
-    /// The kernel: height, width, channels in.
-    pub(super) kernel: [usize; 3],
-    /// Rows and columns of the kernel before its centre.
-    pub(super) before: [usize; 2],
-    /// Whether there is a bias.
-    pub(super) has_bias: bool,
-    /// Whether the input is doubled.
-    pub(super) doubled: bool,
-    /// The activation's factor for negative values.
-    pub(super) slope: f32,
-}
-
-impl GpuConvolution {
-    /// The launch for input, kernel, bias (any input where there is none) and output.
-    pub(super) fn launch(self, bindings: Vec<Binding>, caps: &Caps) -> Launch {
-        let ([n, height, width, co], [kernel_height, kernel_width, ci]) = (self.out, self.kernel);
-        let pixels = n * height * width;
-        let params = Extents {
-            pixels: extent(pixels),
-            height: extent(height),
-            width: extent(width),
-            channels_in: extent(ci),
-            channels_out: extent(co),
-            kernel_height: extent(kernel_height),
-            kernel_width: extent(kernel_width),
-            top: extent(self.before[0]),
-            left: extent(self.before[1]),
-            has_bias: u32::from(self.has_bias),
-            doubled: u32::from(self.doubled),
-            slope: self.slope,
-        };
-        if caps.plain_kernels || co < TILED_FROM {
-            return Launch::new(&PLAIN, bindings, &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP));
-        }
-        let kernel = if ci.is_multiple_of(4) && co.is_multiple_of(4) { &TILED4 } else { &TILED };
-        Launch::new(kernel, bindings, &params, pixels.div_ceil(128) * co.div_ceil(64))
-    }
-}
+pub(super) const ENTRY: Entry = Entry {
+    name: "conv2d",
+    kernels: &[
+        &gpu_convolution::PLAIN,
+        &gpu_convolution::TILED,
+        &gpu_convolution::PHASE,
+        &gpu_winograd::KERNEL,
+        &gpu_winograd::INPUT,
+        &gpu_winograd::INPUT_WHOLE,
+        &gpu_winograd::OUTPUT,
+        &gpu_winograd::OUTPUT_WHOLE,
+        &matmul::TILED,
+        &gpu_work::FILL_ROWS,
+    ],
+    cases,
+};
 
 impl Operator for Conv2d {
     fn name(&self) -> &'static str {
@@ -146,19 +111,11 @@ impl Operator for Conv2d {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [kernel_height, kernel_width, channels_in, _] = shapes.inputs[1].padded4();
-        let has_bias = shapes.inputs.len() > 2;
-        // A convolution without bias leaves its binding to the kernel.
-        let bias = Binding::Input(if has_bias { 2 } else { 1 });
-        let convolution = GpuConvolution {
-            out: shapes.outputs[0].padded4(),
-            kernel: [kernel_height, kernel_width, channels_in],
-            before: [(kernel_height - 1) / 2, (kernel_width - 1) / 2],
-            has_bias,
-            doubled: self.doubled,
-            slope: self.activation.negative_slope(),
-        };
-        Ok(vec![convolution.launch(vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)], caps)])
+        Ok(self.gpu_work(shapes, caps).launches)
+    }
+
+    fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
@@ -244,6 +201,7 @@ fn cases() -> Vec<Case> {
         case([1, 13, 33, 16], [3, 3, 16, 65], true, LEAKY),
         case([1, 16, 64, 12], [3, 3, 12, 64], true, LEAKY),
         case([2, 17, 31, 33], [3, 3, 33, 31], false, LEAKY),
+        case([2, 9, 14, 33], [3, 3, 33, 38], true, LEAKY),
         case([1, 7, 65, 64], [2, 2, 64, 32], true, Activation::Identity),
         doubled([1, 1, 1, 1], [2, 2, 1, 1], false),
         doubled([2, 3, 5, 3], [3, 3, 3, 5], true),

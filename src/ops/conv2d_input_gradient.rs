@@ -4,12 +4,14 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::case::{self, Case, Entry};
-use super::conv2d::{self, GpuConvolution};
+use super::gpu_convolution::{self, GpuConvolution, Tensors};
+use super::gpu_winograd;
+use super::gpu_work::{self, GpuWork};
+use super::matmul;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{Binding, Caps, Cost, Launch, Operator, Shape, Shapes};
 use crate::numeric::conv;
-use crate::{kernel, params};
 
 /// The gradient of a [`super::Conv2d`]'s input.
 ///
@@ -22,12 +24,42 @@ pub struct Conv2dInputGradient {
     pub exact: bool,
 }
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "conv2d_input_gradient", kernels: &[&FLIP, &conv2d::PLAIN, &conv2d::TILED, &conv2d::TILED4], cases };
+pub(super) const ENTRY: Entry = Entry {
+    name: "conv2d_input_gradient",
+    kernels: &[
+        &gpu_work::TRANSPOSE,
+        &gpu_work::FILL_ROWS,
+        &gpu_convolution::PLAIN,
+        &gpu_convolution::TILED,
+        &gpu_winograd::KERNEL,
+        &gpu_winograd::INPUT,
+        &gpu_winograd::INPUT_WHOLE,
+        &gpu_winograd::OUTPUT,
+        &gpu_winograd::OUTPUT_WHOLE,
+        &matmul::TILED,
+    ],
+    cases,
+};
 
-static FLIP: Kernel = kernel!("conv2d_flip");
-
-params! { struct FlipParams { taps: u32, channels_in: u32, channels_out: u32 } }
+impl Conv2dInputGradient {
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let [kh, kw, ci, co] = shapes.inputs[1].padded4();
+        let convolution = GpuConvolution {
+            x: shapes.inputs[0].padded4(),
+            kernel: [kh, kw, co, ci],
+            before: [kh - 1 - (kh - 1) / 2, kw - 1 - (kw - 1) / 2],
+            doubled: false,
+            exact: self.exact,
+            slope: 1.0,
+        };
+        let mut work = GpuWork::default();
+        // Counted backwards, rows and columns of taps are flipped together.
+        let kernel = work.transposed(Binding::Input(1), [kh * kw, ci, co], true);
+        let tensors = Tensors { x: Binding::Input(0), kernel, bias: None, out: Binding::Output(0) };
+        convolution.add_to(&mut work, tensors, caps);
+        work
+    }
+}
 
 impl Operator for Conv2dInputGradient {
     fn name(&self) -> &'static str {
@@ -49,27 +81,11 @@ impl Operator for Conv2dInputGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let ([n, height, width, co], [kh, kw, ci, _]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
-        let count = shapes.inputs[1].elements();
-        let flip = FlipParams { taps: extent(kh * kw), channels_in: extent(ci), channels_out: extent(co) };
-        let flipped = Binding::ScratchIn(0);
-        let convolution = GpuConvolution {
-            out: [n, height, width, ci],
-            kernel: [kh, kw, co],
-            before: [kh - 1 - (kh - 1) / 2, kw - 1 - (kw - 1) / 2],
-            has_bias: false,
-            doubled: false,
-            slope: 1.0,
-        };
-        let to_scratch = vec![Binding::Input(1), Binding::ScratchOut(0)];
-        Ok(vec![
-            Launch::new(&FLIP, to_scratch, &flip, count.div_ceil(ELEMENTS_PER_GROUP)),
-            convolution.launch(vec![Binding::Input(0), flipped, flipped, Binding::Output(0)], caps),
-        ])
+        Ok(self.gpu_work(shapes, caps).launches)
     }
 
-    fn gpu_scratch(&self, shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
-        vec![shapes.inputs[1].elements()]
+    fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
@@ -124,6 +140,7 @@ fn cases() -> Vec<Case> {
         case([1, 13, 33, 65], [3, 3, 16, 65]),
         case([1, 16, 64, 64], [3, 3, 12, 64]),
         case([2, 17, 31, 31], [3, 3, 33, 31]),
+        case([2, 9, 14, 33], [3, 3, 38, 33]),
         case([1, 7, 65, 32], [2, 2, 64, 32]),
         case([2, 6, 5, 3], [4, 1, 2, 3]),
         case([1, 384, 384, 64], [3, 3, 64, 64]).published_size(),

@@ -4,10 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::case::{self, Case, Entry};
+use super::gpu_work::{self, GpuWork, tile};
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, Tile, extent};
 use crate::numeric::conv_weight_gradient;
 use crate::{kernel, params};
 
@@ -24,16 +25,16 @@ pub struct Conv2dWeightGradient {
 }
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "conv2d_weight_gradient", kernels: &[&PLAIN, &TILED, &TILED4, &sum_to::KERNEL], cases };
+    Entry { name: "conv2d_weight_gradient", kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL], cases };
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_weight_gradient_plain");
-pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile_outer");
-pub(super) static TILED4: Kernel = kernel!("conv2d_weight_gradient_tiled4", "tile_outer");
+pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile");
 
 /// With fewer output channels most of a tile's 64 columns would be empty.
 const TILED_FROM: usize = 8;
-/// Workgroups of tiles, and threads of the plain kernel, that the pixels are split for.
-const GROUPS: usize = 1024;
+/// Workgroups of tiles, narrow and wide, and threads of the plain kernel, that the pixels are split for.
+const NARROW_GROUPS: usize = 4096;
+const WIDE_GROUPS: usize = 256;
 const THREADS: usize = 1 << 16;
 /// A part has at least about this many pixels.
 const PART_PIXELS: usize = 256;
@@ -41,11 +42,27 @@ const PART_PIXELS: usize = 256;
 const MOST_SCRATCH: usize = 8 << 20;
 
 params! {
-    struct GradientParams {
+    struct PlainParams {
         pixels: u32,
         height: u32,
         width: u32,
         channels_in: u32,
+        channels_out: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        top: u32,
+        left: u32,
+        parts: u32,
+        part_pixels: u32,
+    }
+}
+params! {
+    struct TiledParams {
+        pixels: u32,
+        height: u32,
+        width: u32,
+        channels_in: u32,
+        channels_filled: u32,
         channels_out: u32,
         kernel_height: u32,
         kernel_width: u32,
@@ -76,62 +93,68 @@ impl Extents {
         self.kernel[0] * self.kernel[1] * self.x[3] * self.co
     }
 
-    fn tiles(self) -> usize {
-        (self.weights() / self.co).div_ceil(128) * self.co.div_ceil(64)
-    }
-
-    /// The kernel, and into how many parts of how many pixels its sums are split.
-    fn split(self, caps: &Caps) -> (&'static Kernel, usize, usize) {
-        if caps.plain_kernels {
-            return (&PLAIN, 1, self.pixels());
-        }
-        let plain = self.co < TILED_FROM;
-        let quads = self.x[3].is_multiple_of(4) && self.co.is_multiple_of(4);
-        let kernel = if plain {
-            &PLAIN
-        } else if quads {
-            &TILED4
-        } else {
-            &TILED
-        };
-        let wanted = if plain { THREADS / self.weights() } else { GROUPS / self.tiles() };
+    /// Into how many parts of how many pixels the sums are split, where so many are wanted.
+    fn parts(self, wanted: usize) -> (usize, usize) {
         let most = self.pixels().div_ceil(PART_PIXELS).min(MOST_SCRATCH / self.weights());
         let length = self.pixels().div_ceil(wanted.min(most).max(1)).next_multiple_of(16);
-        (kernel, self.pixels().div_ceil(length), length)
+        (self.pixels().div_ceil(length), length)
     }
 
-    /// The launches that make output 0 from inputs `x` and `dy`.
-    pub(super) fn launches(self, caps: &Caps) -> Vec<Launch> {
-        let (kernel, parts, part_pixels) = self.split(caps);
+    /// The work that makes output 0 from inputs 0, x, and 1, dy.
+    pub(super) fn work(self, caps: &Caps) -> GpuWork {
         let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
-        let params = GradientParams {
-            pixels: extent(self.pixels()),
-            height: extent(height),
-            width: extent(width),
-            channels_in: extent(channels_in),
-            channels_out: extent(self.co),
-            kernel_height: extent(kernel_height),
-            kernel_width: extent(kernel_width),
-            top: extent((kernel_height - 1) / 2),
-            left: extent((kernel_width - 1) / 2),
-            parts: extent(parts),
-            part_pixels: extent(part_pixels),
+        let is_plain = caps.plain_kernels || self.co < TILED_FROM;
+        let tile = tile(caps, self.co);
+        let channels_filled = channels_in.next_multiple_of(4);
+        let tiles = tile.groups(kernel_height * kernel_width * channels_filled, self.co);
+        let (parts, part_pixels) = if caps.plain_kernels {
+            (1, self.pixels())
+        } else if is_plain {
+            self.parts(THREADS / self.weights())
+        } else {
+            self.parts(if tile == Tile::Wide { WIDE_GROUPS } else { NARROW_GROUPS } / tiles)
         };
-        let groups = if *kernel == PLAIN { (parts * self.weights()).div_ceil(256) } else { parts * self.tiles() };
-        let to = if parts == 1 { Binding::Output(0) } else { Binding::ScratchOut(0) };
-        let mut launches = vec![Launch::new(kernel, vec![Binding::Input(0), Binding::Input(1), to], &params, groups)];
+        let mut work = GpuWork::default();
+        let to = if parts == 1 { Binding::Output(0) } else { work.temporary(parts * self.weights()).write() };
+        if is_plain {
+            let params = PlainParams {
+                pixels: extent(self.pixels()),
+                height: extent(height),
+                width: extent(width),
+                channels_in: extent(channels_in),
+                channels_out: extent(self.co),
+                kernel_height: extent(kernel_height),
+                kernel_width: extent(kernel_width),
+                top: extent((kernel_height - 1) / 2),
+                left: extent((kernel_width - 1) / 2),
+                parts: extent(parts),
+                part_pixels: extent(part_pixels),
+            };
+            let bindings = vec![Binding::Input(0), Binding::Input(1), to];
+            work.launch(&PLAIN, bindings, &params, (parts * self.weights()).div_ceil(256));
+        } else {
+            let x = work.filled(Binding::Input(0), self.pixels(), channels_in, channels_filled);
+            let params = TiledParams {
+                pixels: extent(self.pixels()),
+                height: extent(height),
+                width: extent(width),
+                channels_in: extent(channels_in),
+                channels_filled: extent(channels_filled),
+                channels_out: extent(self.co),
+                kernel_height: extent(kernel_height),
+                kernel_width: extent(kernel_width),
+                top: extent((kernel_height - 1) / 2),
+                left: extent((kernel_width - 1) / 2),
+                parts: extent(parts),
+                part_pixels: extent(part_pixels),
+            };
+            work.launch_of_items((&TILED, tile.item()), vec![x, Binding::Input(1), to], &params, parts * tiles);
+        }
         if parts > 1 {
-            launches.push(sum_to::sum_of_parts(parts, self.weights()));
+            // The parts are temporary tensor 0.
+            work.launches.push(sum_to::sum_of_parts(parts, self.weights()));
         }
-        launches
-    }
-
-    /// Temporary memory of [`Extents::launches`].
-    pub(super) fn scratch(self, caps: &Caps) -> Vec<usize> {
-        match self.split(caps) {
-            (_, 1, _) => Vec::new(),
-            (_, parts, _) => vec![parts * self.weights()],
-        }
+        work
     }
 }
 
@@ -168,11 +191,11 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(self.extents(shapes).launches(caps))
+        Ok(self.extents(shapes).work(caps).launches)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.extents(shapes).scratch(caps)
+        self.extents(shapes).work(caps).scratch
     }
 
     fn batch_separable(&self) -> bool {

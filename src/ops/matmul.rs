@@ -3,12 +3,14 @@
 use std::any::Any;
 
 use super::case::{Case, Entry};
+use super::gpu_work::{self, GpuWork, tile};
 use super::matmul_weight_gradient::MatMulWeightGradient;
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{
-    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent, launch::ELEMENTS_PER_GROUP,
+    Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, Tile, extent,
+    launch::ELEMENTS_PER_GROUP,
 };
 use crate::numeric::gemm;
 use crate::{kernel, params};
@@ -52,40 +54,136 @@ impl MatMul {
     }
 }
 
-pub(super) const ENTRY: Entry = Entry { name: "matmul", kernels: &[&PLAIN_KERNEL, &TILED, &TILED4, &SUM], cases };
+pub(super) const ENTRY: Entry = Entry {
+    name: "matmul",
+    kernels: &[&PLAIN_KERNEL, &TILED, &SUM, &gpu_work::FILL_ROWS, &gpu_work::TRANSPOSE],
+    cases,
+};
 
 static PLAIN_KERNEL: Kernel = kernel!("matmul_plain");
-static TILED: Kernel = kernel!("matmul_tiled", "tile");
-static TILED4: Kernel = kernel!("matmul_tiled4", "tile");
+pub(super) static TILED: Kernel = kernel!("matmul_tiled", "tile");
 static SUM: Kernel = kernel!("matmul_sum");
 
 /// With fewer columns most of a tile's 64 would be empty.
 const TILED_FROM: usize = 16;
 
-/// Long sums over few rows are split so that a sample gives about this many workgroups.
-const GROUPS_PER_SAMPLE: usize = 64;
+/// Long sums over few rows are split so that a sample gives about this many workgroups, of narrow and of wide tiles.
+const NARROW_GROUPS: usize = 1024;
+const WIDE_GROUPS: usize = 64;
 
 impl MatMul {
-    /// Whether the kernel that reads quads of four floats can be used.
-    fn quads(self, e: Extents) -> bool {
-        !self.transpose_a && !self.transpose_b && e.k.is_multiple_of(4) && e.n.is_multiple_of(4)
-    }
-
     /// Into how many parts the inner axis is split, and their length. It depends on the extents of one sample only, so that
     /// batch slices are computed alike.
-    fn parts(self, a: &Shape, b: &Shape) -> (usize, usize) {
-        let whole = (1, a.channels());
-        let Some(e) = self.extents(a, b) else { return whole };
-        if a.len() < 3 || b.len() != 2 || e.k < 1024 || e.n < TILED_FROM || !self.quads(e) {
+    fn parts(self, a: &Shape, b: &Shape, e: Extents, tile: Tile) -> (usize, usize) {
+        let whole = (1, e.k);
+        if a.len() < 3 || b.len() != 2 || e.k < 1024 {
             return whole;
         }
-        let tiles = (e.m / a.batch()).div_ceil(128) * e.n.div_ceil(64);
-        let parts = (GROUPS_PER_SAMPLE / tiles).clamp(1, e.k / 256);
-        if parts == 1 {
-            return whole;
-        }
+        let wanted = if tile == Tile::Wide { WIDE_GROUPS } else { NARROW_GROUPS };
+        let parts = (wanted / tile.groups(e.m / a.batch(), e.n)).clamp(1, e.k / 256);
         let length = e.k.div_ceil(parts).next_multiple_of(16);
         (e.k.div_ceil(length), length)
+    }
+
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let mut work = GpuWork::default();
+        let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
+        let Some(e) = self.extents(a, b) else { return work };
+        let bias = (shapes.inputs.len() > 2).then_some(Binding::Input(2));
+        let (at_a, at_b) = (Binding::Input(0), Binding::Input(1));
+        if caps.plain_kernels || e.n < TILED_FROM {
+            self.plain(&mut work, e, b.len() == 3, bias);
+            return work;
+        }
+        // Rows of a and of b as the tiles take them: along k and along n, k a multiple of four.
+        let at_a = if self.transpose_a { work.transposed(at_a, [e.batch, e.k, e.m], false) } else { at_a };
+        let at_b = if self.transpose_b { work.transposed(at_b, [e.batch, e.n, e.k], false) } else { at_b };
+        let k = e.k.next_multiple_of(4);
+        let at_a = work.filled(at_a, e.batch * e.m, e.k, k);
+        let at_b = work.filled(at_b, e.batch, e.k * e.n, k * e.n);
+        let e = Extents { k, ..e };
+        let tile = tile(caps, e.n);
+        let (parts, k_part) = self.parts(a, b, e, tile);
+        let product = Product { e, parts, k_part, b_is_shared: b.len() == 2 };
+        if parts == 1 {
+            product.add_to(&mut work, tile, [at_a, at_b], bias, Binding::Output(0));
+            return work;
+        }
+        let results = work.temporary(parts * e.m * e.n);
+        product.add_to(&mut work, tile, [at_a, at_b], None, results.write());
+        let count = e.m * e.n;
+        let params = SumParams {
+            count: extent(count),
+            parts: extent(parts),
+            n: extent(e.n),
+            has_bias: u32::from(bias.is_some()),
+        };
+        let bindings = vec![results.read(), bias.unwrap_or(at_b), Binding::Output(0)];
+        work.launch(&SUM, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP));
+        work
+    }
+
+    /// The readable statement.
+    fn plain(self, work: &mut GpuWork, e: Extents, b_is_batched: bool, bias: Option<Binding>) {
+        let (a_row, a_inner) = if self.transpose_a { (1, e.m) } else { (e.k, 1) };
+        let (b_inner, b_column) = if self.transpose_b { (1, e.k) } else { (e.n, 1) };
+        debug_assert!(b_is_batched || e.batch == 1, "one product where all rows share b");
+        let params = Strided {
+            batch: extent(e.batch),
+            m: extent(e.m),
+            n: extent(e.n),
+            k: extent(e.k),
+            a_batch: extent(e.m * e.k),
+            a_row: extent(a_row),
+            a_inner: extent(a_inner),
+            b_batch: extent(e.k * e.n),
+            b_inner: extent(b_inner),
+            b_column: extent(b_column),
+            has_bias: u32::from(bias.is_some()),
+        };
+        // A product without bias leaves its binding to b.
+        let bindings =
+            vec![Binding::Input(0), Binding::Input(1), bias.unwrap_or(Binding::Input(1)), Binding::Output(0)];
+        work.launch(&PLAIN_KERNEL, bindings, &params, (e.batch * e.m * e.n).div_ceil(ELEMENTS_PER_GROUP));
+    }
+}
+
+/// A product, or a batch of them, in tiles; k is a multiple of four.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    /// The extents.
+    pub(super) e: Extents,
+    /// Into how many results the inner axis is split, and how long the parts are.
+    pub(super) parts: usize,
+    pub(super) k_part: usize,
+    /// Whether all products share b.
+    pub(super) b_is_shared: bool,
+}
+
+impl Product {
+    /// Adds the launch of a b.
+    pub(super) fn add_to(
+        self,
+        work: &mut GpuWork,
+        tile: Tile,
+        [a, b]: [Binding; 2],
+        bias: Option<Binding>,
+        out: Binding,
+    ) {
+        let e = self.e;
+        let params = TiledParams {
+            batch: extent(e.batch),
+            m: extent(e.m),
+            n: extent(e.n),
+            k: extent(e.k),
+            parts: extent(self.parts),
+            k_part: extent(self.k_part),
+            b_batch: if self.b_is_shared { 0 } else { extent(e.k * e.n / tile.item()) },
+            has_bias: u32::from(bias.is_some()),
+        };
+        let groups = e.batch * self.parts * tile.groups(e.m, e.n);
+        // A product without bias leaves its binding to b.
+        work.launch_of_items((&TILED, tile.item()), vec![a, b, bias.unwrap_or(b), out], &params, groups);
     }
 }
 
@@ -105,7 +203,7 @@ params! {
     }
 }
 params! {
-    struct QuadParams {
+    struct TiledParams {
         batch: u32,
         m: u32,
         n: u32,
@@ -152,50 +250,11 @@ impl Operator for MatMul {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
-        let Some(e) = self.extents(a, b) else { return Ok(Vec::new()) };
-        let has_bias = shapes.inputs.len() > 2;
-        // A product without bias leaves its binding to b.
-        let bias = Binding::Input(if has_bias { 2 } else { 1 });
-        let bindings = vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)];
-        let [batch, m, n, k] = [e.batch, e.m, e.n, e.k].map(extent);
-        let has_bias = u32::from(has_bias);
-        let (a_row, a_inner) = if self.transpose_a { (1, m) } else { (k, 1) };
-        let (b_inner, b_column) = if self.transpose_b { (1, k) } else { (n, 1) };
-        let [a_batch, b_batch] = [e.m * e.k, e.k * e.n].map(extent);
-        let tiles = e.batch * e.m.div_ceil(128) * e.n.div_ceil(64);
-        let plain = caps.plain_kernels || e.n < TILED_FROM;
-        if plain || !self.quads(e) {
-            let params = Strided { batch, m, n, k, a_batch, a_row, a_inner, b_batch, b_inner, b_column, has_bias };
-            let (kernel, groups) = if plain {
-                (&PLAIN_KERNEL, (e.batch * e.m * e.n).div_ceil(ELEMENTS_PER_GROUP))
-            } else {
-                (&TILED, tiles)
-            };
-            return Ok(vec![Launch::new(kernel, bindings, &params, groups)]);
-        }
-        let (parts, k_part) = self.parts(a, b);
-        let mut params =
-            QuadParams { batch, m, n, k, parts: extent(parts), k_part: extent(k_part), b_batch: b_batch / 4, has_bias };
-        if parts == 1 {
-            return Ok(vec![Launch::new(&TILED4, bindings, &params, tiles)]);
-        }
-        params.has_bias = 0;
-        let count = e.m * e.n;
-        let sum = SumParams { count: extent(count), parts: extent(parts), n, has_bias };
-        let to_scratch = vec![Binding::Input(0), Binding::Input(1), bias, Binding::ScratchOut(0)];
-        let from_scratch = vec![Binding::ScratchIn(0), bias, Binding::Output(0)];
-        Ok(vec![
-            Launch::new(&TILED4, to_scratch, &params, tiles * parts),
-            Launch::new(&SUM, from_scratch, &sum, count.div_ceil(ELEMENTS_PER_GROUP)),
-        ])
+        Ok(self.gpu_work(shapes, caps).launches)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        match self.parts(&shapes.inputs[0], &shapes.inputs[1]) {
-            (parts, _) if parts > 1 && !caps.plain_kernels => vec![parts * shapes.outputs[0].elements()],
-            _ => Vec::new(),
-        }
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn batched(&self, shapes: &Shapes) -> Vec<bool> {

@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use super::case::{self, Case, Entry};
-use super::conv2d_weight_gradient::{Extents, PLAIN, TILED, TILED4};
+use super::conv2d_weight_gradient::{Extents, PLAIN, TILED};
+use super::gpu_work;
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
@@ -19,7 +20,7 @@ pub struct MatMulWeightGradient;
 
 // On the GPU, a dense layer is a convolution with a kernel of one tap.
 pub(super) const ENTRY: Entry =
-    Entry { name: "matmul_weight_gradient", kernels: &[&PLAIN, &TILED, &TILED4, &sum_to::KERNEL], cases };
+    Entry { name: "matmul_weight_gradient", kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL], cases };
 
 fn extents(shapes: &Shapes) -> Extents {
     let (a, dy) = (&shapes.inputs[0], &shapes.inputs[1]);
@@ -45,11 +46,11 @@ impl Operator for MatMulWeightGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(extents(shapes).launches(caps))
+        Ok(extents(shapes).work(caps).launches)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        extents(shapes).scratch(caps)
+        extents(shapes).work(caps).scratch
     }
 
     fn batch_separable(&self) -> bool {

@@ -25,7 +25,7 @@ use crate::gpu::single::SingleOperator;
 Examples:
   glavitu kernels bench attention
   glavitu kernels bench attention --kernels mine
-  glavitu kernels bench matmul_tiled4 --kernels mine --case 13 --runs 21 --device llvmpipe --json")]
+  glavitu kernels bench matmul_tiled --kernels mine --case 13 --runs 21 --device llvmpipe --json")]
 pub(super) struct BenchArgs {
     /// The kernel
     #[arg(value_name = "NAME", value_parser = catalogue::kernel_name(), hide_possible_values = true)]

@@ -25,7 +25,7 @@ Examples:
   glavitu kernels check
   glavitu kernels check attention softmax --device llvmpipe
   glavitu kernels check --kernels mine
-  glavitu kernels check matmul_tiled4 --kernels mine --published-size --json")]
+  glavitu kernels check matmul_tiled --kernels mine --published-size --json")]
 pub(super) struct CheckArgs {
     /// The kernels; all that --kernels changes, or all there are, where none is named
     #[arg(value_name = "NAME", value_parser = catalogue::kernel_name(), hide_possible_values = true)]

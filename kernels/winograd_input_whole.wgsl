@@ -1,0 +1,34 @@
+// The input of a convolution in Winograd's form (shared/winograd_input.wgsl), a whole tile a thread: fewest loads, many registers.
+// Dispatch: ceil(tiles * channels / elements of an item / 64) groups of 64.
+
+override WORKGROUP_SIZE: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let items = params.channels / ITEM;
+    let i = group_index(group, groups) * WORKGROUP_SIZE + local;
+    let tile = i / items;
+    let at_item = i - tile * items;
+    if tile >= params.tiles {
+        return;
+    }
+    let at = corner(params.first_tile + tile);
+    var columns: array<Side, SIDE>;
+    for (var j = 0u; j < SIDE; j++) {
+        columns[j] = input_values(column_of(at, j, at_item));
+    }
+    for (var i = 0u; i < SIDE; i++) {
+        var row: Side;
+        for (var j = 0u; j < SIDE; j++) {
+            row[j] = columns[j][i];
+        }
+        let values = input_values(row);
+        for (var j = 0u; j < SIDE; j++) {
+            out[((SIDE * i + j) * params.tiles + tile) * items + at_item] = store_item(values[j]);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// Kernels of 3 x 3 taps as values at the points of Winograd's form: out(6 i + j, q, o) = sum over a, b of G(i, a) kernel(a, b, q, o) G(j, b), where row p
+// of G holds the powers of point p over the product of its differences from the other points.
+//
+// Bindings:
+//   0 kernel: (3, 3, channels), channels in and out taken together
+//   1 out: (36, channels), scratch
+//   2 params
+// Dispatch: 3 * ceil(channels / 64) groups of 64; a thread takes two rows of points of one channel, as in winograd_input, the rows slowest.
+
+struct Params {
+    channels: u32,
+}
+
+@group(0) @binding(0) var<storage, read> kernel: array<elem>;
+@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+override WORKGROUP_SIZE: u32 = 64u;
+
+const A: f32 = 0.625;
+const B: f32 = 1.5;
+const A2: f32 = 0.390625;
+const B2: f32 = 2.25;
+// One over the product of a point's differences from the other finite points.
+const ZERO: f32 = 1.0 / (0.390625 * 2.25);
+const NEAR: f32 = 1.0 / (2.0 * 0.390625 * (0.390625 - 2.25));
+const FAR: f32 = 1.0 / (2.0 * 2.25 * (2.25 - 0.390625));
+
+fn kernel_values(g: array<f32, 3>) -> array<f32, 6> {
+    let near = NEAR * (g[0] + A2 * g[2]);
+    let far = FAR * (g[0] + B2 * g[2]);
+    return array<f32, 6>(
+        ZERO * g[0],
+        near + NEAR * A * g[1],
+        near - NEAR * A * g[1],
+        far + FAR * B * g[1],
+        far - FAR * B * g[1],
+        g[2],
+    );
+}
+
+// Rows `first` and `second` of the points.
+fn write_rows(channel: u32, first: u32, second: u32) {
+    var rows: array<array<f32, 3>, 2>;
+    for (var b = 0u; b < 3u; b++) {
+        var g: array<f32, 3>;
+        for (var a = 0u; a < 3u; a++) {
+            g[a] = f32(kernel[(3u * a + b) * params.channels + channel]);
+        }
+        let values = kernel_values(g);
+        rows[0][b] = values[first];
+        rows[1][b] = values[second];
+    }
+    for (var r = 0u; r < 2u; r++) {
+        let values = kernel_values(rows[r]);
+        let row = select(first, second, r == 1u);
+        for (var j = 0u; j < 6u; j++) {
+            out[(6u * row + j) * params.channels + channel] = elem(values[j]);
+        }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let of_rows = (params.channels + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+    let index = group_index(group, groups);
+    let rows = index / of_rows;
+    let channel = (index - rows * of_rows) * WORKGROUP_SIZE + local;
+    if channel >= params.channels {
+        return;
+    }
+    if rows == 0u {
+        write_rows(channel, 0u, 5u);
+    } else if rows == 1u {
+        write_rows(channel, 1u, 2u);
+    } else if rows == 2u {
+        write_rows(channel, 3u, 4u);
+    }
+}
