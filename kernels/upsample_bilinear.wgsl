@@ -1,10 +1,11 @@
 // Twice as large along both axes, half-pixel centres, edges clamped: output i lies at (i + 0.5) / 2 - 0.5, so along
-// each axis the nearer pixel i / 2 weighs 3/4 and the farther one (before it for even i, after it for odd) 1/4.
+// each axis the nearer pixel i / 2 weighs 3/4 and the farther one (before it for even i, after it for odd) 1/4. An addend may follow.
 // An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Bindings:
 //   0 x: (N, height, width, channels)
-//   1 out: (N, 2 height, 2 width, channels), count items
-//   2 params
+//   1 addend: like out; any buffer if there is none
+//   2 out: (N, 2 height, 2 width, channels), count items
+//   3 params
 // Dispatch: ceil(count / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
@@ -12,11 +13,13 @@ struct Params {
     height: u32,
     width: u32,
     channels: u32,
+    has_addend: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<item>;
-@group(0) @binding(1) var<storage, read_write> out: array<item>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> addend: array<item>;
+@group(0) @binding(2) var<storage, read_write> out: array<item>;
+@group(0) @binding(3) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
 const ITEMS: u32 = 4u;
@@ -53,7 +56,11 @@ fn main(
                 + 0.25 * load_item(x[(near_row + far) * params.channels + c]);
             let bottom = 0.75 * load_item(x[(far_row + near) * params.channels + c])
                 + 0.25 * load_item(x[(far_row + far) * params.channels + c]);
-            out[i] = store_item(0.75 * top + 0.25 * bottom);
+            var value = 0.75 * top + 0.25 * bottom;
+            if params.has_addend != 0u {
+                value += load_item(addend[i]);
+            }
+            out[i] = store_item(value);
         }
     }
 }

@@ -107,7 +107,7 @@ fn sliced_graph(batch: usize) -> Graph {
         let y = g.apply(Conv2d::default(), &[x, kernel])?;
         let y = g.apply(BatchNorm { epsilon: 1e-3 }, &[y, stats[0], stats[1], stats[2], stats[3]])?;
         let y = g.apply(LeakyRelu { slope: 0.2 }, &[y])?;
-        let mean = g.apply(GlobalAveragePool, &[y])?;
+        let mean = g.apply(GlobalAveragePool::default(), &[y])?;
         let y = g.apply(Multiply, &[y, mean])?;
         let shift = g.input("shift", [12, 16, 16]);
         let y = g.apply(Add, &[y, shift])?;

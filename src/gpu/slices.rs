@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_product_over_the_outermost_axis_is_not_split() {
-        let product = MatMul { transpose_a: true, transpose_b: false };
+        let product = MatMul { transpose_a: true, ..MatMul::default() };
         let shapes = vec![Shape::from([256, 256]), Shape::from([256, 256])];
         assert!(matches!(split(&product, shapes, 64 << 10), Err(Error::DeviceLimit { .. })));
     }
@@ -141,7 +141,10 @@ mod tests {
         let inputs = [vec![tokens.clone(); 4], vec![sums, tokens]].concat();
         assert_eq!(split(&AttentionGradient { heads: 2 }, inputs, 12 << 10).ok(), Some(vec![3, 3, 2]));
         let sums: [(&dyn Operator, Vec<Shape>); 2] = [
-            (&Conv2dWeightGradient { kernel: [3, 3], exact: false }, vec![map.clone(), map.clone()]),
+            (
+                &Conv2dWeightGradient { kernel: [3, 3], ..Conv2dWeightGradient::default() },
+                vec![map.clone(), map.clone()],
+            ),
             (&SumTo { shape: vec![16] }, vec![map]),
         ];
         for (operator, inputs) in sums {

@@ -162,6 +162,15 @@ impl Launch {
         self
     }
 
+    /// The same with other buffers.
+    #[must_use]
+    pub fn rebound(mut self, other: impl Fn(Binding) -> Binding) -> Self {
+        for binding in &mut self.bindings {
+            *binding = other(*binding);
+        }
+        self
+    }
+
     /// A dispatch of an elementwise kernel that reads the operator's first `inputs` inputs and makes `count` items of its
     /// first output.
     #[must_use]

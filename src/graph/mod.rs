@@ -136,6 +136,52 @@ impl Graph {
         Ok(outputs)
     }
 
+    /// The node that makes a tensor.
+    #[must_use]
+    pub fn maker(&self, tensor: TensorId) -> Option<&Node> {
+        match self.tensors[tensor.0].source {
+            Source::Node(node) => Some(&self.nodes[node]),
+            _ => None,
+        }
+    }
+
+    /// Gives the node of index `node` another operator and other inputs, which earlier nodes make, for the same outputs.
+    ///
+    /// # Errors
+    /// The shapes do not fit the operator, or its outputs' differ from those there were.
+    pub fn replace(&mut self, node: usize, operator: Arc<dyn Operator>, inputs: Vec<TensorId>) -> Result<()> {
+        let kept: Vec<Option<TensorId>> = self.nodes[node].outputs.iter().copied().map(Some).collect();
+        self.replace_outputs(node, operator, inputs, &kept).map(|_| ())
+    }
+
+    /// The same with other outputs: each one that there was, or a new one. Those left out are made by no node any more.
+    ///
+    /// # Errors
+    /// As [`Graph::replace`].
+    pub fn replace_outputs(
+        &mut self,
+        node: usize,
+        operator: Arc<dyn Operator>,
+        inputs: Vec<TensorId>,
+        outputs: &[Option<TensorId>],
+    ) -> Result<Vec<TensorId>> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&t| self.shape(t).clone()).collect();
+        let made = operator.shapes(&shapes)?;
+        let differs = |(shape, output): (&Shape, &Option<TensorId>)| output.is_some_and(|t| self.shape(t) != shape);
+        if made.len() != outputs.len() || made.iter().zip(outputs).any(differs) {
+            return Err(Error::shape(operator.name(), format!("outputs {made:?}"), "those that it replaces"));
+        }
+        let (prefix, name) = (self.nodes[node].name.rsplit_once('/').map_or("", |(scope, _)| scope), operator.name());
+        let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        let outputs: Vec<TensorId> = made
+            .into_iter()
+            .zip(outputs)
+            .map(|(shape, output)| output.unwrap_or_else(|| self.tensor(name.clone(), shape, Source::Node(node))))
+            .collect();
+        self.nodes[node] = Node { name, operator, inputs, outputs: outputs.clone() };
+        Ok(outputs)
+    }
+
     /// Gives every operator that has one its direct form; see [`Operator::exact`].
     pub fn make_exact(&mut self) {
         for node in &mut self.nodes {

@@ -179,7 +179,7 @@ impl Network<'_> {
             let name = format!("fusion.{feature}");
             let x = self.conv_block(&name, x)?;
             self.graph.set_scope(format!("{name}.squeeze"));
-            let pooled = self.graph.apply(GlobalAveragePool, &[x])?;
+            let pooled = self.graph.apply(GlobalAveragePool::default(), &[x])?;
             let squeezed = self.dense(&format!("{name}.squeeze"), pooled)?;
             let squeezed = self.graph.apply(LeakyRelu { slope: SLOPE }, &[squeezed])?;
             let excited = self.dense(&format!("{name}.excite"), squeezed)?;
@@ -229,11 +229,11 @@ impl Network<'_> {
             x = self.convolution(&format!("transformer.decoder.conv{step}"), x)?;
             x = self.batch_norm(&format!("transformer.decoder.bn{step}"), x, Activation::Identity)?;
             if step < 4 {
-                x = self.graph.apply(UpsampleBilinear, &[x])?;
+                x = self.graph.apply(UpsampleBilinear::default(), &[x])?;
             }
         }
         x = self.convolution("transformer.decoder.project", x)?;
-        self.graph.apply(UpsampleBilinear, &[x])
+        self.graph.apply(UpsampleBilinear::default(), &[x])
     }
 
     fn transformer_block(&mut self, name: &str, heads: usize, x: TensorId) -> Result<TensorId> {

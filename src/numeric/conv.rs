@@ -12,8 +12,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::channel_block::{MAX_BLOCK, block};
+use super::map_source::MapSource;
 use super::thread_buffer::{at_least, with_thread_buffer};
-use super::winograd;
+use super::winograd::{self, Kind};
 
 /// Output rows of a task.
 const BAND_ROWS: usize = 8;
@@ -60,9 +61,13 @@ impl Geometry {
         if self.doubled { 2 } else { 1 }
     }
 
-    /// Whether Winograd's form is taken instead of the direct one.
-    fn fast(self) -> bool {
-        !self.doubled && !self.exact && winograd::suits(self.x, self.kernel)
+    /// The fast form that is taken instead of the direct one.
+    fn fast(self) -> Option<Kind> {
+        match (self.exact, self.doubled) {
+            (true, _) => None,
+            (false, true) => Kind::of_doubled(self.kernel),
+            (false, false) => Kind::of(self.x, self.kernel),
+        }
     }
 
     /// Rows above and columns left of an output that its kernel reaches, for same padding.
@@ -100,8 +105,8 @@ fn phase_taps(phase: usize, taps: usize, before: usize, step: usize) -> (Vec<usi
 /// Floats of temporary memory for [`convolve`]: the packed weights.
 #[must_use]
 pub fn scratch(geometry: Geometry) -> usize {
-    if geometry.fast() {
-        return winograd::scratch(geometry.kernel);
+    if let Some(kind) = geometry.fast() {
+        return kind.scratch(geometry.kernel);
     }
     let [_, _, ci, co] = geometry.kernel;
     geometry.phases(geometry.before()).iter().map(|p| p.kh * p.kw * ci * co.next_multiple_of(MAX_BLOCK)).sum()
@@ -112,7 +117,7 @@ pub fn scratch(geometry: Geometry) -> usize {
 /// out is (N, H, W, Co), or (N, 2H, 2W, Co) for a doubled input. `scratch` holds [`scratch`] floats.
 pub fn convolve(
     geometry: Geometry,
-    x: &[f32],
+    x: MapSource,
     kernel: &[f32],
     bias: Option<&[f32]>,
     negative_slope: f32,
@@ -124,27 +129,25 @@ pub fn convolve(
 
 /// Floats of temporary memory for [`input_gradient`]: the turned kernel and what its convolution needs.
 #[must_use]
-pub fn input_gradient_scratch(dy_shape: [usize; 4], kernel: [usize; 4], exact: bool) -> usize {
-    let geometry = turned(dy_shape, kernel, exact);
-    geometry.kernel.iter().product::<usize>() + scratch(geometry)
+pub fn input_gradient_scratch(geometry: Geometry) -> usize {
+    let turned = turned(geometry);
+    let weights = turned.kernel.iter().product::<usize>();
+    if let Some(kind) = halved(geometry) {
+        return weights + kind.scratch(turned.kernel);
+    }
+    let large = if geometry.doubled { turned.x[..3].iter().product::<usize>() * turned.kernel[3] } else { 0 };
+    large + weights + scratch(turned)
 }
 
-/// The gradient with respect to the input of a convolution with same padding, from that with respect to its output:
-/// `dx[i, j, ci] = sum over a, b, co of dy[i - a + (Kh-1)/2, j - b + (Kw-1)/2, co] kernel[a, b, ci, co]`.
+/// The gradient with respect to the input of the convolution of `geometry`, from that with respect to its output:
+/// `dx[i, j, ci] = sum over a, b, co of dy[i - a + (Kh-1)/2, j - b + (Kw-1)/2, co] kernel[a, b, ci, co]`; for a doubled input, the
+/// sum of that over each pixel's four.
 ///
-/// `dy_shape` is (N, H, W, Co), `kernel` (Kh, Kw, Ci, Co); dx is (N, H, W, Ci). It is a convolution of dy with the kernel
-/// turned by half a circle and its channels exchanged. `exact` asks for the direct form. `scratch` holds [`input_gradient_scratch`] floats.
-pub fn input_gradient(
-    dy_shape: [usize; 4],
-    kernel: [usize; 4],
-    exact: bool,
-    dy: &[f32],
-    kernel_values: &[f32],
-    dx: &mut [f32],
-    scratch: &mut [f32],
-) {
-    let geometry = turned(dy_shape, kernel, exact);
-    let [kh, kw, co, ci] = geometry.kernel;
+/// dx has the extents `geometry.x`. It is a convolution of dy with the kernel turned by half a circle and its channels
+/// exchanged. `scratch` holds [`input_gradient_scratch`] floats.
+pub fn input_gradient(geometry: Geometry, dy: &[f32], kernel_values: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+    let outer = turned(geometry);
+    let [kh, kw, co, ci] = outer.kernel;
     let (turned, scratch) = scratch.split_at_mut(kh * kw * co * ci);
     for (to, from) in turned.chunks_exact_mut(co * ci).zip(kernel_values[..kh * kw * ci * co].rchunks_exact(ci * co)) {
         for (o, to) in to.chunks_exact_mut(ci).enumerate() {
@@ -153,30 +156,64 @@ pub fn input_gradient(
             }
         }
     }
-    let [above, left] = geometry.before();
+    let [above, left] = outer.before();
     // What an even kernel lacks at one end it has at the other when turned.
     let before = [kh - 1 - above, kw - 1 - left];
-    convolve_padded(geometry, before, dy, turned, (None, 1.0), dx, scratch);
+    let dy = MapSource::plain(dy, co);
+    if let Some(kind) = halved(geometry) {
+        winograd::convolve(kind, (outer.x, outer.kernel), before, (dy, turned), (None, 1.0), dx, scratch);
+    } else if geometry.doubled {
+        let [_, h, w, _] = outer.x;
+        let (large, scratch) = scratch.split_at_mut(outer.x[0] * h * w * ci);
+        convolve_padded(outer, before, dy, turned, (None, 1.0), large, scratch);
+        sum_quads(large, [w, ci], dx);
+    } else {
+        convolve_padded(outer, before, dy, turned, (None, 1.0), dx, scratch);
+    }
 }
 
-/// The convolution that gives the input gradient of one with `kernel`.
-fn turned(dy_shape: [usize; 4], [kh, kw, ci, co]: [usize; 4], exact: bool) -> Geometry {
-    Geometry { x: dy_shape, kernel: [kh, kw, co, ci], doubled: false, exact }
+/// The fast form of the gradient of a doubled input, if there is one.
+fn halved(geometry: Geometry) -> Option<Kind> {
+    let doubled = if geometry.doubled { geometry.fast() } else { None };
+    doubled.map(|_| Kind::Halved)
+}
+
+/// The sums over blocks of 2 x 2 pixels of maps `w` wide.
+pub fn sum_quads(large: &[f32], [w, channels]: [usize; 2], out: &mut [f32]) {
+    let arch = Arch::new();
+    out.par_chunks_mut(w / 2 * channels).zip(large.par_chunks(2 * w * channels)).for_each(|(out, rows)| {
+        arch.dispatch(|| {
+            let (top, bottom) = rows.split_at(w * channels);
+            let pairs = top.chunks_exact(2 * channels).zip(bottom.chunks_exact(2 * channels));
+            for (out, (t, b)) in out.chunks_exact_mut(channels).zip(pairs) {
+                let ((t0, t1), (b0, b1)) = (t.split_at(channels), b.split_at(channels));
+                for ((((o, t0), t1), b0), b1) in out.iter_mut().zip(t0).zip(t1).zip(b0).zip(b1) {
+                    *o = (t0 + t1) + (b0 + b1);
+                }
+            }
+        });
+    });
+}
+
+/// The convolution of dy that gives the input gradient of one, on the doubled map if there is one.
+fn turned(geometry: Geometry) -> Geometry {
+    let ([n, h, w, _], [kh, kw, ci, co], step) = (geometry.x, geometry.kernel, geometry.step());
+    Geometry { x: [n, step * h, step * w, co], kernel: [kh, kw, co, ci], doubled: false, exact: geometry.exact }
 }
 
 /// [`convolve`] with a free number of rows above and columns left of an output that the kernel reaches.
 fn convolve_padded(
     geometry: Geometry,
     before: [usize; 2],
-    x: &[f32],
+    x: MapSource,
     kernel: &[f32],
     (bias, negative_slope): (Option<&[f32]>, f32),
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    if geometry.fast() {
+    if let Some(kind) = geometry.fast() {
         let function = (bias, negative_slope);
-        winograd::convolve(geometry.x, geometry.kernel, before, (x, kernel), function, out, scratch);
+        winograd::convolve(kind, (geometry.x, geometry.kernel), before, (x, kernel), function, out, scratch);
     } else {
         direct(geometry, before, x, kernel, (bias, negative_slope), out, scratch);
     }
@@ -186,7 +223,7 @@ fn convolve_padded(
 fn direct(
     geometry: Geometry,
     before: [usize; 2],
-    x: &[f32],
+    x: MapSource,
     kernel: &[f32],
     (bias, negative_slope): (Option<&[f32]>, f32),
     out: &mut [f32],
@@ -221,7 +258,8 @@ fn direct(
         extents: Extents { h, w, ci, co, top, left, rows, cols },
     };
     // Bands do not cross images, so chunk within each image.
-    out.par_chunks_mut(step * h * step * w * co).zip(x.par_chunks(h * w * ci)).for_each(|(out, x)| {
+    out.par_chunks_mut(step * h * step * w * co).enumerate().for_each(|(image, out)| {
+        let x = x.rows(image * h * w..(image + 1) * h * w);
         out.par_chunks_mut(BAND_ROWS * step * step * w * co).enumerate().for_each(|(band, out)| {
             with_thread_buffer(|buffer| {
                 arch.dispatch(Band { x, out, buffer, first_row: band * BAND_ROWS, shared: &shared });
@@ -275,7 +313,8 @@ struct Shared<'a> {
 
 /// The convolution of one band of rows of one image.
 struct Band<'a> {
-    x: &'a [f32],
+    /// The image.
+    x: MapSource<'a>,
     out: &'a mut [f32],
     buffer: &'a mut Vec<f32>,
     first_row: usize,
@@ -309,11 +348,17 @@ impl Band<'_> {
         let strips = e.w.div_ceil(PIXELS);
         let weights: usize = packed.iter().map(|weights| weights.len()).sum();
         let group = if weights <= CACHED_WEIGHTS { 1 } else { strips };
-        let buffer = at_least(self.buffer, group * strip);
+        // Rows of the image that the band reads: where they lie, or a copy.
+        let first_row = self.first_row.saturating_sub(e.top);
+        let last_row = e.h.min((self.first_row + rows + e.rows - 1).saturating_sub(e.top)).max(first_row);
+        let copied = if self.x.values().is_some() { 0 } else { (last_row - first_row) * e.w * e.ci };
+        let (copy, buffer) = at_least(self.buffer, copied + group * strip).split_at_mut(copied);
+        self.x.read(first_row * e.w..first_row * e.w + copied / e.ci, 0..e.ci, copy, e.ci);
+        let x = (self.x.values().unwrap_or(copy), if copied > 0 { first_row } else { 0 });
         for first in (0..strips).step_by(group) {
             let buffer = &mut buffer[..group.min(strips - first) * strip];
             for (i, strip) in buffer.chunks_exact_mut(strip).enumerate() {
-                fill_strip(self.x, (self.first_row, (first + i) * PIXELS), line, e, strip);
+                fill_strip(x, (self.first_row, (first + i) * PIXELS), line, e, strip);
             }
             let block = V * S::F32_LANES;
             for (phase, packed) in phases.iter().zip(packed) {
@@ -339,16 +384,23 @@ impl Band<'_> {
     }
 }
 
-/// Copies the input of one block of pixels in all rows of a band to (row, channel, column), with a zero border.
+/// Copies the input of one block of pixels in all rows of a band to (row, channel, column), with a zero border. `x` begins
+/// with row `x_row` of the image.
 #[inline(always)]
-fn fill_strip(x: &[f32], (first_row, first_col): (usize, usize), line: usize, e: Extents, strip: &mut [f32]) {
+fn fill_strip(
+    (x, x_row): (&[f32], usize),
+    (first_row, first_col): (usize, usize),
+    line: usize,
+    e: Extents,
+    strip: &mut [f32],
+) {
     for (i, lines) in strip.chunks_exact_mut(e.ci * line).enumerate() {
         let y = (first_row + i).wrapping_sub(e.top);
         if y >= e.h {
             lines.fill(0.0);
             continue;
         }
-        let row = &x[y * e.w * e.ci..][..e.w * e.ci];
+        let row = &x[(y - x_row) * e.w * e.ci..][..e.w * e.ci];
         for p in (0..line).step_by(4) {
             let col = (first_col + p).wrapping_sub(e.left);
             if col < e.w && col + 4 <= e.w && e.ci.is_multiple_of(4) {
@@ -438,7 +490,7 @@ fn store<'a, S: Simd, const PIXELS: usize, const V: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{input_gradient, input_gradient_scratch};
+    use super::{Geometry, input_gradient, input_gradient_scratch};
 
     /// Plain loops in f64: every output hands its gradient back to the inputs that it was made of.
     fn definition([n, h, w, co]: [usize; 4], [kh, kw, ci, _]: [usize; 4], dy: &[f32], kernel: &[f32]) -> Vec<f64> {
@@ -486,8 +538,9 @@ mod tests {
             let power: f64 = expected.iter().map(|b| b * b).sum();
             for exact in [false, true] {
                 let mut dx = vec![f32::NAN; n * h * w * ci];
-                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel, exact)];
-                input_gradient(dy_shape, kernel, exact, &dy, &weights, &mut dx, &mut scratch);
+                let geometry = Geometry { x: [n, h, w, ci], kernel, doubled: false, exact };
+                let mut scratch = vec![f32::NAN; input_gradient_scratch(geometry)];
+                input_gradient(geometry, &dy, &weights, &mut dx, &mut scratch);
                 let error: f64 = dx.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
                 assert!(error <= 1e-12 * power, "{dy_shape:?} {kernel:?}: {error:e} of {power:e}");
             }
@@ -501,9 +554,10 @@ mod tests {
             let (dy, weights) = (values(dy_shape.iter().product(), 1), values(kernel.iter().product(), 2));
             let on = |threads: usize| {
                 let mut dx = vec![f32::NAN; 2 * 37 * 41 * 20];
-                let mut scratch = vec![f32::NAN; input_gradient_scratch(dy_shape, kernel, exact)];
+                let geometry = Geometry { x: [2, 37, 41, 20], kernel, doubled: false, exact };
+                let mut scratch = vec![f32::NAN; input_gradient_scratch(geometry)];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                pool.install(|| input_gradient(dy_shape, kernel, exact, &dy, &weights, &mut dx, &mut scratch));
+                pool.install(|| input_gradient(geometry, &dy, &weights, &mut dx, &mut scratch));
                 dx
             };
             assert_eq!(on(1), on(3), "{kernel:?}");

@@ -14,6 +14,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::channel_block::{MAX_BLOCK, block};
+use super::map_source::MapSource;
 use super::thread_buffer::{at_least, with_thread_buffer};
 use super::winograd_transform::narrow;
 use super::winograd_weight_gradient as winograd;
@@ -58,9 +59,9 @@ impl Pieces {
 
 /// Floats of temporary memory for [`weight_gradient`]: the sums of all groups of rows.
 #[must_use]
-pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4], exact: bool) -> usize {
-    if !exact && winograd::suits(x_shape, kernel) {
-        return winograd::scratch(x_shape, kernel);
+pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4], doubled: bool, exact: bool) -> usize {
+    if !exact && winograd::suits(x_shape, kernel, doubled) {
+        return winograd::scratch(x_shape, kernel, doubled);
     }
     let pieces = Pieces::new(x_shape, kernel);
     pieces.groups * pieces.blocks * pieces.task(MAX_BLOCK)
@@ -68,26 +69,32 @@ pub fn weight_gradient_scratch(x_shape: [usize; 4], kernel: [usize; 4], exact: b
 
 /// `out[a, b, ci, co] = sum over n, i, j of x[n, i + a - (Kh-1)/2, j + b - (Kw-1)/2, ci] dy[n, i, j, co]`, zeros outside.
 ///
-/// x is (N, H, W, Ci), dy (N, H, W, Co), out (Kh, Kw, Ci, Co) as `kernel` says. `exact` asks for the direct form. `scratch` holds
+/// x is (N, H, W, Ci), or (N, H/2, W/2, Ci) and to be `doubled`; dy (N, H, W, Co), out (Kh, Kw, Ci, Co) as `kernel` says. `exact` asks for the direct form. `scratch` holds
 /// [`weight_gradient_scratch`] floats.
 pub fn weight_gradient(
     x_shape: [usize; 4],
     kernel: [usize; 4],
     exact: bool,
-    x: &[f32],
+    (x, doubled): (MapSource, bool),
     dy: &[f32],
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    if !exact && winograd::suits(x_shape, kernel) {
-        winograd::weight_gradient(x_shape, kernel, (x, dy), out, scratch);
+    if !exact && winograd::suits(x_shape, kernel, doubled) {
+        winograd::weight_gradient(x_shape, kernel, (x, doubled, dy), out, scratch);
         return;
     }
-    direct(x_shape, kernel, x, dy, out, scratch);
+    direct(x_shape, kernel, (x, doubled, dy), out, scratch);
 }
 
 /// The direct form, for any shape.
-fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+fn direct(
+    x_shape: [usize; 4],
+    kernel: [usize; 4],
+    (x, doubled, dy): (MapSource, bool, &[f32]),
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     let pieces = Pieces::new(x_shape, kernel);
     let arch = Arch::new();
     let block = block(arch, kernel[3]);
@@ -97,7 +104,16 @@ fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &
         let first_row = i / pieces.blocks * pieces.group_rows;
         let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
         with_thread_buffer(|buffer| {
-            arch.dispatch(Task { x, dy, sums, buffer, rows, first_channel: i % pieces.blocks * CHANNELS, pieces });
+            arch.dispatch(Task {
+                x,
+                doubled,
+                dy,
+                sums,
+                buffer,
+                rows,
+                first_channel: i % pieces.blocks * CHANNELS,
+                pieces,
+            });
         });
     });
     let sums = &*sums;
@@ -122,7 +138,8 @@ fn direct(x_shape: [usize; 4], kernel: [usize; 4], x: &[f32], dy: &[f32], out: &
 
 /// The sums of one group of rows for one block of input channels.
 struct Task<'a> {
-    x: &'a [f32],
+    x: MapSource<'a>,
+    doubled: bool,
     dy: &'a [f32],
     /// (block of output channels, tap, input channel, output channel of the block).
     sums: &'a mut [f32],
@@ -162,10 +179,19 @@ impl Task<'_> {
             let (image, i) = (row / h, row % h);
             for (a, to) in lines.chunks_exact_mut(line).enumerate() {
                 let y = (i + a).wrapping_sub((kh - 1) / 2);
-                let from = if y < h { &self.x[(image * h + y) * w * ci..][..w * ci] } else { &[] };
                 to.fill(0.0);
-                for (to, from) in to.chunks_exact_mut(CHANNELS).skip((kw - 1) / 2).zip(from.chunks_exact(ci)) {
-                    to[..channels.len()].copy_from_slice(&from[channels.clone()]);
+                if y >= h {
+                    continue;
+                }
+                let to = &mut to[(kw - 1) / 2 * CHANNELS..];
+                if self.doubled {
+                    let first = (image * h + y) / 2 * (w / 2);
+                    for (j, to) in to.chunks_exact_mut(CHANNELS).take(w).enumerate() {
+                        self.x.read(first + j / 2..first + j / 2 + 1, channels.clone(), to, CHANNELS);
+                    }
+                } else {
+                    let first = (image * h + y) * w;
+                    self.x.read(first..first + w, channels.clone(), to, CHANNELS);
                 }
             }
             let from = &self.dy[row * w * co..][..w * co];
@@ -239,7 +265,7 @@ fn add_rows<S: Simd, const V: usize, const ROWS: usize, const FIRST: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{weight_gradient, weight_gradient_scratch};
+    use super::{MapSource, weight_gradient, weight_gradient_scratch};
 
     /// Plain loops in f64.
     fn definition([n, h, w, ci]: [usize; 4], [kh, kw, _, co]: [usize; 4], x: &[f32], dy: &[f32]) -> Vec<f64> {
@@ -289,8 +315,16 @@ mod tests {
             let power: f64 = expected.iter().map(|b| b * b).sum();
             for exact in [false, true] {
                 let mut out = vec![f32::NAN; kernel.iter().product()];
-                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, exact)];
-                weight_gradient(shape, kernel, exact, &x, &dy, &mut out, &mut scratch);
+                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, false, exact)];
+                weight_gradient(
+                    shape,
+                    kernel,
+                    exact,
+                    (MapSource::plain(&x, shape[3]), false),
+                    &dy,
+                    &mut out,
+                    &mut scratch,
+                );
                 let error: f64 = out.iter().zip(&expected).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
                 assert!(error <= 1e-12 * power, "{shape:?} {kernel:?}: {error:e} of {power:e}");
             }
@@ -304,9 +338,19 @@ mod tests {
             let (x, dy) = (values(shape.iter().product(), 1), values(2 * 37 * 41 * 35, 2));
             let on = |threads: usize| {
                 let mut out = vec![f32::NAN; kernel.iter().product()];
-                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, exact)];
+                let mut scratch = vec![f32::NAN; weight_gradient_scratch(shape, kernel, false, exact)];
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                pool.install(|| weight_gradient(shape, kernel, exact, &x, &dy, &mut out, &mut scratch));
+                pool.install(|| {
+                    weight_gradient(
+                        shape,
+                        kernel,
+                        exact,
+                        (MapSource::plain(&x, shape[3]), false),
+                        &dy,
+                        &mut out,
+                        &mut scratch,
+                    )
+                });
                 out
             };
             assert_eq!(on(1), on(3), "{kernel:?}");

@@ -3,7 +3,11 @@
 use std::sync::OnceLock;
 
 use gemm_common::Parallelism;
+use pulp::Arch;
 use rayon::prelude::*;
+
+use super::map_source::MapSource;
+use super::thread_buffer::{at_least, with_thread_buffer};
 
 /// A row-major matrix, possibly stored transposed.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +40,60 @@ pub fn multiply([m, n, k]: [usize; 3], a: Matrix, b: Matrix, bias: Option<&[f32]
     multiply_strided([m, n, k], a.view(m, k), b.view(k, n), bias, (out, n), 1.0, parallel);
 }
 
+/// Floats of the result that a thread takes at a time in [`multiply_map`]: they stay in the second-level cache.
+const BLOCK: usize = 1 << 16;
+
+/// `out = x b + bias + addend`, row-major, for a map x of `k` channels and b of `k x n`. Neither the joined or normalised map nor
+/// the product alone is made whole. Results do not depend on the number of threads.
+///
+/// # Panics
+/// If a slice is shorter than its extents say: operators check shapes before.
+pub fn multiply_map(
+    [n, k]: [usize; 2],
+    x: MapSource,
+    b: Matrix,
+    bias: Option<&[f32]>,
+    addend: Option<MapSource>,
+    out: &mut [f32],
+) {
+    let block = (BLOCK / n.max(k)).max(64);
+    let b = b.view(k, n);
+    let arch = Arch::new();
+    out.par_chunks_mut(block * n).enumerate().for_each(|(i, out)| {
+        let first = i * block;
+        let count = out.len() / n;
+        if let Some(addend) = addend {
+            arch.dispatch(|| addend.read(first..first + count, 0..n, out, n));
+        }
+        if let Some(bias) = bias {
+            for row in out.chunks_exact_mut(n) {
+                for (out, &bias) in row.iter_mut().zip(bias) {
+                    *out = bias + if addend.is_some() { *out } else { 0.0 };
+                }
+            }
+        }
+        let mut keep = addend.is_some() || bias.is_some();
+        for (channel, part) in x.parts() {
+            let b = View { data: &b.data[channel * b.row_stride..], ..b };
+            let part = part.rows(first..first + count);
+            let width = part.channels();
+            let mut multiply = |x: &[f32]| {
+                let x = View { data: x, row_stride: width, col_stride: 1 };
+                run([count, n, width], x, b, keep, (&mut *out, n), 1.0, false);
+            };
+            match part.values() {
+                Some(values) => multiply(values),
+                None => with_thread_buffer(|buffer| {
+                    let values = at_least(buffer, count * width);
+                    arch.dispatch(|| part.read(0..count, 0..width, values, width));
+                    multiply(values);
+                }),
+            }
+            keep = true;
+        }
+    });
+}
+
 /// Rows that one product over rows takes at a time, so that a long sum is a sum of short ones.
 const BAND: usize = 4096;
 /// Results of at least this many elements occupy all cores by themselves.
@@ -59,25 +117,32 @@ pub fn over_rows_scratch([m, n, rows]: [usize; 3]) -> usize {
     }
 }
 
-/// `out = a^T b` for a of `rows x m` and b of `rows x n`, both row-major, with many rows. Bands of rows are products of their own,
+/// Rows of a map that is not plain that are read at a time.
+const READ: usize = 512;
+
+/// `out = x^T b` for a map x of `rows x m` and b of `rows x n`, row-major, with many rows. Bands of rows are products of their own,
 /// which depend on the extents alone and are added up in f64 in order: the same bits on any number of threads.
 ///
 /// # Panics
 /// If a slice is shorter than its extents say: operators check shapes before.
-pub fn multiply_over_rows([m, n, rows]: [usize; 3], a: &[f32], b: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+pub fn multiply_over_rows([m, n, rows]: [usize; 3], x: MapSource, b: &[f32], out: &mut [f32], scratch: &mut [f32]) {
     let (count, length) = bands([m, n, rows]);
     if count == 1 {
-        let a = Matrix { data: a, transposed: true };
-        multiply([m, n, rows], a, Matrix { data: b, transposed: false }, None, out);
+        match x.values() {
+            Some(x) => {
+                let x = Matrix { data: x, transposed: true };
+                multiply([m, n, rows], x, Matrix { data: b, transposed: false }, None, out);
+            }
+            None => over_band([m, n, rows], x, b, out, true),
+        }
         return;
     }
-    let bands = a.par_chunks(length * m).zip(b.par_chunks(length * n));
-    scratch.par_chunks_mut(m * n).zip(bands).for_each(|(out, (a, b))| {
-        let a_transposed = View { data: a, row_stride: 1, col_stride: m };
-        let b = View { data: b, row_stride: n, col_stride: 1 };
-        multiply_strided([m, n, a.len() / m], a_transposed, b, None, (out, n), 1.0, false);
+    let scratch = &mut scratch[..count * m * n];
+    scratch.par_chunks_mut(m * n).enumerate().for_each(|(band, out)| {
+        let band = band * length..rows.min((band + 1) * length);
+        over_band([m, n, band.len()], x.rows(band.clone()), &b[band.start * n..], out, false);
     });
-    let scratch = &scratch[..count * m * n];
+    let scratch = &*scratch;
     out.par_chunks_mut(1024).enumerate().for_each(|(block, out)| {
         for (i, out) in out.iter_mut().enumerate() {
             let parts = scratch.iter().skip(block * 1024 + i).step_by(m * n);
@@ -86,6 +151,33 @@ pub fn multiply_over_rows([m, n, rows]: [usize; 3], a: &[f32], b: &[f32], out: &
             *out = sum;
         }
     });
+}
+
+/// `out = x^T b` in one band: a product for every tensor of x.
+fn over_band([_, n, rows]: [usize; 3], x: MapSource, b: &[f32], out: &mut [f32], parallel: bool) {
+    let arch = Arch::new();
+    for (channel, part) in x.parts() {
+        let width = part.channels();
+        let out = &mut out[channel * n..(channel + width) * n];
+        let mut multiply = |x: &[f32], first: usize, count: usize| {
+            let x = View { data: x, row_stride: 1, col_stride: width };
+            let b = View { data: &b[first * n..], row_stride: n, col_stride: 1 };
+            run([width, n, count], x, b, first > 0, (&mut *out, n), 1.0, parallel);
+        };
+        match part.values() {
+            Some(values) => multiply(values, 0, rows),
+            None => {
+                for first in (0..rows).step_by(READ) {
+                    let count = READ.min(rows - first);
+                    with_thread_buffer(|buffer| {
+                        let values = at_least(buffer, count * width);
+                        arch.dispatch(|| part.read(first..first + count, 0..width, values, width));
+                        multiply(values, first, count);
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// A matrix with free strides, in elements.

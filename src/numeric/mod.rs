@@ -6,6 +6,7 @@ pub mod class_softmax;
 pub mod conv;
 pub mod conv_weight_gradient;
 pub mod gemm;
+pub mod map_source;
 pub mod reduce;
 mod thread_buffer;
 pub mod vector;

@@ -58,6 +58,15 @@ pub fn rows2(a: &[f32], b: &[f32], out: &mut [f32], channels: usize, f: impl Fn(
     });
 }
 
+/// Calls `f(index of the first row, rows of out)` for blocks of rows, in parallel, compiled for the widest vectors of the machine.
+pub fn row_blocks(out: &mut [f32], channels: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let arch = Arch::new();
+    let rows = 1 + BLOCK / channels;
+    out.par_chunks_mut(rows * channels).enumerate().for_each(|(block, out)| {
+        arch.dispatch(|| f(block * rows, &mut *out));
+    });
+}
+
 /// e to the x, to 2 units in the last place. Below -87 it is 0; above 88 it saturates near the largest float.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7 (remainder 5e-9 relative).

@@ -1,10 +1,10 @@
-//! Winograd's transforms for tiles of 4 x 4 pixels and kernels of 3 x 3, or 5 x 5 and 2 x 2 (Lavin & Gray, 2016, "Fast algorithms for convolutional
-//! neural networks").
+//! Winograd's transforms for tiles and kernels of some sizes (Lavin & Gray, 2016, "Fast algorithms for convolutional neural networks").
 //!
-//! Tiles and kernels become the values of polynomials at six points a side; the product of the values is the convolution's. The
-//! points are 0, ±5/8, ±3/2 and infinity. The common 0, ±1, ±2 err 2.2 times as much; how much the choice matters is shown by
-//! Barabasz, Anderson, Soodhalter & Gregg (2020), "Error analysis and improving the accuracy of Winograd convolution for
-//! deep neural networks"; these points were found by search among fractions that are exact in f32.
+//! Tiles and kernels become the values of polynomials at some points a side; the product of the values is the convolution's. The six
+//! points of F(4x4, 3x3) and F(5x5, 2x2) are 0, ±5/8, ±3/2 and infinity: the common 0, ±1, ±2 err 2.2 times as much. How much the choice
+//! matters is shown by Barabasz, Anderson, Soodhalter & Gregg (2020), "Error analysis and improving the accuracy of Winograd convolution
+//! for deep neural networks"; these points were found by search among fractions that are exact in f32, as were the eight of F(6x6, 3x3):
+//! 0, ±1/2, ±1, ±2 and infinity.
 
 #![expect(
     clippy::needless_range_loop,
@@ -15,38 +15,49 @@ use std::marker::PhantomData;
 
 use pulp::Simd;
 
+use super::map_source::MapSource;
+
 /// Most pixels a side of an output tile, and most taps a side of a kernel.
-pub(super) const MOST_OUT: usize = 5;
+pub(super) const MOST_OUT: usize = 6;
 pub(super) const MOST_TAPS: usize = 3;
-/// Points a side, also the side of an input tile; points in all.
-pub(super) const SIDE: usize = 6;
-pub(super) const POINTS: usize = SIDE * SIDE;
+/// Most points a side.
+pub(super) const MOST_SIDE: usize = 8;
 /// Channels of a block: one cache line.
 pub(super) const CHANNELS: usize = 16;
-/// The finite points other than zero, ± each, and their squares.
+/// The finite points of six other than zero, ± each, and their squares.
 const A: f32 = 0.625;
 const B: f32 = 1.5;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 
-/// How a convolution is cut: tiles of `OUT` x `OUT` outputs and a kernel of `TAPS` x `TAPS`, with `OUT + TAPS - 1` = [`SIDE`].
+/// Values at the points of one side.
+pub(super) type Values<S> = [<S as Simd>::f32s; MOST_SIDE];
+
+/// How a convolution is cut: tiles of `OUT` x `OUT` outputs from tiles of `PIXELS` x `PIXELS` inputs, `STEP` apart, at `SIDE` x `SIDE`
+/// points.
 ///
-/// Every function is one side of a transform; entries past `OUT` or `TAPS` are not used.
+/// Every function is one side of a transform; entries past what there is are not used.
 pub(super) trait Form: Send + Sync {
     const OUT: usize;
-    const TAPS: usize;
+    const PIXELS: usize;
+    const STEP: usize;
+    const SIDE: usize;
+    const POINTS: usize = Self::SIDE * Self::SIDE;
 
-    /// Of the output's gradient, which is the kernel when the kernel's gradient is computed: the polynomial's value at each point.
-    fn gradient<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE];
+    /// Of the input.
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S>;
+
+    /// Of the output's gradient, which is the kernel when the kernel's gradient is computed: the transpose of `output`.
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S>;
 
     /// The way back: from values at the points to outputs.
-    fn output<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; MOST_OUT];
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT];
 
-    /// Of the kernel: the polynomial's value over the point's divisor; at infinity its last tap.
-    fn kernel(g: [f64; MOST_TAPS]) -> [f64; SIDE];
+    /// Of the kernel.
+    fn kernel(g: [f64; MOST_TAPS]) -> [f64; MOST_SIDE];
 
     /// The way back to a kernel's gradient: the transpose of `kernel`.
-    fn kernel_gradient(m: [f64; SIDE]) -> [f64; MOST_TAPS];
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS];
 }
 
 /// F(4x4, 3x3).
@@ -54,25 +65,32 @@ pub(super) struct Three;
 
 impl Form for Three {
     const OUT: usize = 4;
-    const TAPS: usize = 3;
+    const PIXELS: usize = 6;
+    const STEP: usize = 4;
+    const SIDE: usize = 6;
 
     #[inline(always)]
-    fn gradient<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE] {
-        let (a2, b2) = (simd.splat_f32s(A2), simd.splat_f32s(B2));
-        let even = [simd.mul_add_e_f32s(a2, d[2], d[0]), simd.mul_add_e_f32s(b2, d[2], d[0])];
-        let odd = [simd.mul_add_e_f32s(a2, d[3], d[1]), simd.mul_add_e_f32s(b2, d[3], d[1])];
-        values(simd, d[0], even, odd, d[3])
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        input_of_six(simd, d)
     }
 
     #[inline(always)]
-    fn output<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; MOST_OUT] {
-        let mut out = moments(simd, m);
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let (a2, b2) = (simd.splat_f32s(A2), simd.splat_f32s(B2));
+        let even = [simd.mul_add_e_f32s(a2, d[2], d[0]), simd.mul_add_e_f32s(b2, d[2], d[0])];
+        let odd = [simd.mul_add_e_f32s(a2, d[3], d[1]), simd.mul_add_e_f32s(b2, d[3], d[1])];
+        values_of_six(simd, d[0], even, odd, d[3])
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
+        let mut out = moments_of_six(simd, m);
         out[3] = simd.add_f32s(out[3], m[5]);
         out
     }
 
     #[inline(always)]
-    fn kernel([g0, g1, g2]: [f64; MOST_TAPS]) -> [f64; SIDE] {
+    fn kernel([g0, g1, g2]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
         let (even_a, odd_a) = (g0 + f64::from(A2) * g2, f64::from(A) * g1);
         let (even_b, odd_b) = (g0 + f64::from(B2) * g2, f64::from(B) * g1);
         [
@@ -82,11 +100,13 @@ impl Form for Three {
             (even_b + odd_b) * DIVISORS[3],
             (even_b - odd_b) * DIVISORS[4],
             g2,
+            0.0,
+            0.0,
         ]
     }
 
     #[inline(always)]
-    fn kernel_gradient(m: [f64; SIDE]) -> [f64; MOST_TAPS] {
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
         let [g0, g1, g2] = kernel_moments(m);
         [g0, g1, g2 + m[5]]
     }
@@ -97,28 +117,35 @@ pub(super) struct Two;
 
 impl Form for Two {
     const OUT: usize = 5;
-    const TAPS: usize = 2;
+    const PIXELS: usize = 6;
+    const STEP: usize = 5;
+    const SIDE: usize = 6;
 
     #[inline(always)]
-    fn gradient<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE] {
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        input_of_six(simd, d)
+    }
+
+    #[inline(always)]
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
         let (a2, b2) = (simd.splat_f32s(A2), simd.splat_f32s(B2));
         let even = [
             simd.mul_add_e_f32s(a2, simd.mul_add_e_f32s(a2, d[4], d[2]), d[0]),
             simd.mul_add_e_f32s(b2, simd.mul_add_e_f32s(b2, d[4], d[2]), d[0]),
         ];
         let odd = [simd.mul_add_e_f32s(a2, d[3], d[1]), simd.mul_add_e_f32s(b2, d[3], d[1])];
-        values(simd, d[0], even, odd, d[4])
+        values_of_six(simd, d[0], even, odd, d[4])
     }
 
     #[inline(always)]
-    fn output<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; MOST_OUT] {
-        let mut out = moments(simd, m);
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
+        let mut out = moments_of_six(simd, m);
         out[4] = simd.add_f32s(out[4], m[5]);
         out
     }
 
     #[inline(always)]
-    fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; SIDE] {
+    fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
         let (a, b) = (f64::from(A) * g1, f64::from(B) * g1);
         [
             g0 * DIVISORS[0],
@@ -127,25 +154,228 @@ impl Form for Two {
             (g0 + b) * DIVISORS[3],
             (g0 - b) * DIVISORS[4],
             g1,
+            0.0,
+            0.0,
         ]
     }
 
     #[inline(always)]
-    fn kernel_gradient(m: [f64; SIDE]) -> [f64; MOST_TAPS] {
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
         let [g0, g1, _] = kernel_moments(m);
         [g0, g1 + m[5], 0.0]
     }
 }
 
-/// Values at all points of a polynomial in even and odd parts, for both pairs of points; the odd parts lack the point itself.
+/// F(6x6, 3x3): 64 products for 36 outputs. It errs 4.4 times as much as F(4x4, 3x3).
+pub(super) struct Six;
+
+impl Form for Six {
+    const OUT: usize = 6;
+    const PIXELS: usize = 8;
+    const STEP: usize = 6;
+    const SIDE: usize = 8;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let c = |x: f32| simd.splat_f32s(x);
+        // For each pair ±p the product over the other pairs q of (x^2 - q^2), and with another factor x.
+        // With squares 1/4, 1 and 4: (x^2 - 1)(x^2 - 4) and so on.
+        let pair = |shift: usize, sum: f32, product: f32| {
+            let low = simd.mul_add_e_f32s(c(-sum), d[2 + shift], d[4 + shift]);
+            simd.mul_add_e_f32s(c(product), d[shift], low)
+        };
+        let half = [pair(1, 5.0, 4.0), pair(2, 5.0, 4.0)];
+        let one = [pair(1, 4.25, 1.0), pair(2, 4.25, 1.0)];
+        let two = [pair(1, 1.25, 0.25), pair(2, 1.25, 0.25)];
+        // (x^2 - 1/4)(x^2 - 1)(x^2 - 4) = x^6 - 21/4 x^4 + 21/4 x^2 - 1.
+        let whole = |shift: usize| {
+            let outer = simd.sub_f32s(d[6 + shift], d[shift]);
+            simd.mul_add_e_f32s(c(5.25), simd.sub_f32s(d[2 + shift], d[4 + shift]), outer)
+        };
+        let at = |p: f32, [odd, even]: [S::f32s; 2]| {
+            (simd.mul_add_e_f32s(c(p), odd, even), simd.mul_add_e_f32s(c(-p), odd, even))
+        };
+        let ((h, mh), (o, mo), (t, mt)) = (at(0.5, half), at(1.0, one), at(2.0, two));
+        [whole(0), h, mh, o, mo, t, mt, whole(1)]
+    }
+
+    #[inline(always)]
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let c = |x: f32| simd.splat_f32s(x);
+        let at = |p: f32| {
+            let square = c(p * p);
+            let even = simd.mul_add_e_f32s(square, simd.mul_add_e_f32s(square, d[4], d[2]), d[0]);
+            let odd = simd.mul_add_e_f32s(square, simd.mul_add_e_f32s(square, d[5], d[3]), d[1]);
+            (simd.mul_add_e_f32s(c(p), odd, even), simd.mul_add_e_f32s(c(-p), odd, even))
+        };
+        let ((h, mh), (o, mo), (t, mt)) = (at(0.5), at(1.0), at(2.0));
+        [d[0], h, mh, o, mo, t, mt, d[5]]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
+        let c = |x: f32| simd.splat_f32s(x);
+        let plus = [simd.add_f32s(m[1], m[2]), simd.add_f32s(m[3], m[4]), simd.add_f32s(m[5], m[6])];
+        let minus = [simd.sub_f32s(m[1], m[2]), simd.sub_f32s(m[3], m[4]), simd.sub_f32s(m[5], m[6])];
+        let moment = |h: f32, t: f32, of: [S::f32s; 3]| {
+            simd.mul_add_e_f32s(c(h), of[0], simd.mul_add_e_f32s(c(t), of[2], of[1]))
+        };
+        [
+            simd.add_f32s(simd.add_f32s(m[0], plus[1]), simd.add_f32s(plus[0], plus[2])),
+            moment(0.5, 2.0, minus),
+            moment(0.25, 4.0, plus),
+            moment(0.125, 8.0, minus),
+            moment(0.0625, 16.0, plus),
+            simd.add_f32s(moment(0.03125, 32.0, minus), m[7]),
+        ]
+    }
+
+    #[inline(always)]
+    fn kernel([g0, g1, g2]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
+        let at = |p: f64, divisor: f64| (g0 + p * g1 + p * p * g2) * divisor;
+        [
+            g0 * SIX_DIVISORS[0],
+            at(0.5, SIX_DIVISORS[1]),
+            at(-0.5, SIX_DIVISORS[1]),
+            at(1.0, SIX_DIVISORS[2]),
+            at(-1.0, SIX_DIVISORS[2]),
+            at(2.0, SIX_DIVISORS[3]),
+            at(-2.0, SIX_DIVISORS[3]),
+            g2,
+        ]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
+        let mut out = [m[0] * SIX_DIVISORS[0], 0.0, m[7]];
+        for (i, p) in [0.5, 1.0, 2.0].into_iter().enumerate() {
+            let (plus, minus) = (m[2 * i + 1] * SIX_DIVISORS[i + 1], m[2 * i + 2] * SIX_DIVISORS[i + 1]);
+            out[0] += plus + minus;
+            out[1] += p * (plus - minus);
+            out[2] += p * p * (plus + minus);
+        }
+        out
+    }
+}
+
+/// One over the product of a point's differences from the other finite points 0, ±1/2, ±1, ±2: of 0, 1/2, 1 and 2.
+const SIX_DIVISORS: [f64; 4] = {
+    // 2 p^2 times the product of p^2 - q^2 over the other pairs.
+    let h = 2.0 * 0.25 * (0.25 - 1.0) * (0.25 - 4.0);
+    let o = 2.0 * (1.0 - 0.25) * (1.0 - 4.0);
+    let t = 2.0 * 4.0 * (4.0 - 0.25) * (4.0 - 1.0);
+    [-1.0, 1.0 / h, 1.0 / o, 1.0 / t]
+};
+
+/// A 2 x 2 kernel on a map doubled by nearest neighbours: 4 products for four outputs, where phases take 9 and the doubled map 16.
+///
+/// Along an axis outputs 2i and 2i + 1 are `(g0 + g1) x[i]` and `g0 x[i] + g1 x[i+1]`: the first and the second's difference from
+/// it, `g1 (x[i+1] - x[i])`, are one product each.
+pub(super) struct Doubled;
+
+impl Form for Doubled {
+    const OUT: usize = 2;
+    const PIXELS: usize = 2;
+    const STEP: usize = 1;
+    const SIDE: usize = 2;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let mut values = [simd.splat_f32s(0.0); MOST_SIDE];
+        (values[0], values[1]) = (d[0], simd.sub_f32s(d[1], d[0]));
+        values
+    }
+
+    #[inline(always)]
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let mut values = [simd.splat_f32s(0.0); MOST_SIDE];
+        (values[0], values[1]) = (simd.add_f32s(d[0], d[1]), d[1]);
+        values
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
+        let mut out = [simd.splat_f32s(0.0); MOST_OUT];
+        (out[0], out[1]) = (m[0], simd.add_f32s(m[0], m[1]));
+        out
+    }
+
+    #[inline(always)]
+    fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
+        [g0 + g1, g1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
+        [m[0], m[0] + m[1], 0.0]
+    }
+}
+
+/// The gradient of [`Doubled`]'s input, as a convolution of the large map's gradient with the turned kernel: along an axis
+/// `(g0 + g1) (d[2i] + d[2i+1]) + g0 (d[2i-1] - d[2i+1])`.
+pub(super) struct Halved;
+
+impl Form for Halved {
+    const OUT: usize = 1;
+    const PIXELS: usize = 3;
+    const STEP: usize = 2;
+    const SIDE: usize = 2;
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let mut values = [simd.splat_f32s(0.0); MOST_SIDE];
+        (values[0], values[1]) = (simd.add_f32s(d[1], d[2]), simd.sub_f32s(d[0], d[2]));
+        values
+    }
+
+    #[inline(always)]
+    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        let mut values = [simd.splat_f32s(0.0); MOST_SIDE];
+        (values[0], values[1]) = (d[0], d[0]);
+        values
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
+        let mut out = [simd.splat_f32s(0.0); MOST_OUT];
+        out[0] = simd.add_f32s(m[0], m[1]);
+        out
+    }
+
+    #[inline(always)]
+    fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
+        [g0 + g1, g0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    }
+
+    #[inline(always)]
+    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
+        [m[0] + m[1], m[0], 0.0]
+    }
+}
+
+/// For each point p of six, the tile times the product of (x - q) over the other points q.
 #[inline(always)]
-fn values<S: Simd>(
+fn input_of_six<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+    let even_a = simd.mul_add_e_f32s(simd.splat_f32s(-B2), d[2], d[4]);
+    let odd_a = simd.mul_add_e_f32s(simd.splat_f32s(-B2), d[1], d[3]);
+    let even_b = simd.mul_add_e_f32s(simd.splat_f32s(-A2), d[2], d[4]);
+    let odd_b = simd.mul_add_e_f32s(simd.splat_f32s(-A2), d[1], d[3]);
+    let (product, sum) = (simd.splat_f32s(A2 * B2), simd.splat_f32s(-A2 - B2));
+    let zero = simd.mul_add_e_f32s(product, d[0], simd.mul_add_e_f32s(sum, d[2], d[4]));
+    let infinity = simd.mul_add_e_f32s(product, d[1], simd.mul_add_e_f32s(sum, d[3], d[5]));
+    values_of_six(simd, zero, [even_a, even_b], [odd_a, odd_b], infinity)
+}
+
+/// Values at all of six points of a polynomial in even and odd parts, for both pairs of points; the odd parts lack the point itself.
+#[inline(always)]
+fn values_of_six<S: Simd>(
     simd: S,
     zero: S::f32s,
     even: [S::f32s; 2],
     odd: [S::f32s; 2],
     infinity: S::f32s,
-) -> [S::f32s; SIDE] {
+) -> Values<S> {
+    let none = simd.splat_f32s(0.0);
     [
         zero,
         simd.mul_add_e_f32s(simd.splat_f32s(A), odd[0], even[0]),
@@ -153,12 +383,14 @@ fn values<S: Simd>(
         simd.mul_add_e_f32s(simd.splat_f32s(B), odd[1], even[1]),
         simd.mul_add_e_f32s(simd.splat_f32s(-B), odd[1], even[1]),
         infinity,
+        none,
+        none,
     ]
 }
 
-/// Sums over the finite points of value times a power of the point, from 0 to 4.
+/// Sums over the finite points of six of value times a power of the point, from 0 to 4.
 #[inline(always)]
-fn moments<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; MOST_OUT] {
+fn moments_of_six<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
     let (sum_a, difference_a) = (simd.add_f32s(m[1], m[2]), simd.sub_f32s(m[1], m[2]));
     let (sum_b, difference_b) = (simd.add_f32s(m[3], m[4]), simd.sub_f32s(m[3], m[4]));
     let moment =
@@ -169,12 +401,13 @@ fn moments<S: Simd>(simd: S, m: [S::f32s; SIDE]) -> [S::f32s; MOST_OUT] {
         moment(A2, sum_a, B2, sum_b),
         moment(A * A2, difference_a, B * B2, difference_b),
         moment(A2 * A2, sum_a, B2 * B2, sum_b),
+        simd.splat_f32s(0.0),
     ]
 }
 
 /// The same over the points' divisors, from 0 to 2.
 #[inline(always)]
-fn kernel_moments(m: [f64; SIDE]) -> [f64; MOST_TAPS] {
+fn kernel_moments(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
     let (plus_a, minus_a) = (m[1] * DIVISORS[1], m[2] * DIVISORS[2]);
     let (plus_b, minus_b) = (m[3] * DIVISORS[3], m[4] * DIVISORS[4]);
     let (sum_a, sum_b) = (plus_a + minus_a, plus_b + minus_b);
@@ -185,39 +418,34 @@ fn kernel_moments(m: [f64; SIDE]) -> [f64; MOST_TAPS] {
     ]
 }
 
-/// One over the product of a point's differences from the other finite points; 1 for infinity.
-const DIVISORS: [f64; SIDE] = {
+/// One over the product of a point's differences from the other finite points of six; 1 for infinity.
+const DIVISORS: [f64; 6] = {
     let (a2, b2) = (A2 as f64, B2 as f64);
     let (a, b) = (1.0 / (2.0 * a2 * (a2 - b2)), 1.0 / (2.0 * b2 * (b2 - a2)));
     [1.0 / (a2 * b2), a, a, b, b, 1.0]
 };
 
-/// One side of a tile's transform, from `PIXELS` pixels to [`SIDE`] values; tiles lie `STEP` pixels apart.
+/// One side of a tile's transform, from `PIXELS` pixels to `SIDE` values; tiles lie `STEP` pixels apart.
 pub(super) trait Transform {
     const PIXELS: usize;
     const STEP: usize;
+    const SIDE: usize;
 
     /// Values at the points; entries of `d` past `PIXELS` are not used.
-    fn apply<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE];
+    fn apply<S: Simd>(simd: S, d: Values<S>) -> Values<S>;
 }
 
-/// Of the convolution's input: for each point p, the tile times the product of (x - q) over the other points q.
+/// Of the convolution's input: [`Form::input`].
 pub(super) struct Input<F>(PhantomData<F>);
 
 impl<F: Form> Transform for Input<F> {
-    const PIXELS: usize = SIDE;
-    const STEP: usize = F::OUT;
+    const PIXELS: usize = F::PIXELS;
+    const STEP: usize = F::STEP;
+    const SIDE: usize = F::SIDE;
 
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE] {
-        let even_a = simd.mul_add_e_f32s(simd.splat_f32s(-B2), d[2], d[4]);
-        let odd_a = simd.mul_add_e_f32s(simd.splat_f32s(-B2), d[1], d[3]);
-        let even_b = simd.mul_add_e_f32s(simd.splat_f32s(-A2), d[2], d[4]);
-        let odd_b = simd.mul_add_e_f32s(simd.splat_f32s(-A2), d[1], d[3]);
-        let (product, sum) = (simd.splat_f32s(A2 * B2), simd.splat_f32s(-A2 - B2));
-        let zero = simd.mul_add_e_f32s(product, d[0], simd.mul_add_e_f32s(sum, d[2], d[4]));
-        let infinity = simd.mul_add_e_f32s(product, d[1], simd.mul_add_e_f32s(sum, d[3], d[5]));
-        values(simd, zero, [even_a, even_b], [odd_a, odd_b], infinity)
+    fn apply<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
+        F::input(simd, d)
     }
 }
 
@@ -227,9 +455,10 @@ pub(super) struct Gradient<F>(PhantomData<F>);
 impl<F: Form> Transform for Gradient<F> {
     const PIXELS: usize = F::OUT;
     const STEP: usize = F::OUT;
+    const SIDE: usize = F::SIDE;
 
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, d: [S::f32s; SIDE]) -> [S::f32s; SIDE] {
+    fn apply<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
         F::gradient(simd, d)
     }
 }
@@ -244,10 +473,11 @@ pub(super) fn narrow(x: f64) -> f32 {
 /// An image (H, W, C) of which tiles are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Image<'a> {
-    pub(super) data: &'a [f32],
+    pub(super) source: MapSource<'a>,
     pub(super) h: usize,
     pub(super) w: usize,
-    pub(super) channels: usize,
+    /// Pixels of the image that one of the source stands for, along an axis: two if it is to be doubled.
+    pub(super) step: usize,
     /// Rows above and columns left of the first tile that a tile reaches.
     pub(super) before: [usize; 2],
 }
@@ -266,7 +496,7 @@ pub(super) struct Places {
 impl Image<'_> {
     /// Floats of `columns` for [`Image::transform`] of `channels` channels.
     pub(super) fn columns(channels: usize) -> usize {
-        SIDE * SIDE * channels
+        MOST_SIDE * MOST_SIDE * channels
     }
 
     /// Transforms all `first_channel..` channels that `places` has room for, of `count` tiles side by side from tile `(row, col)`
@@ -281,39 +511,39 @@ impl Image<'_> {
         (to, places): (&mut [f32], Places),
     ) {
         let padded = blocks * places.channels;
-        let column = SIDE * padded;
-        let overlap = T::PIXELS - T::STEP;
-        let last = self.channels.min(first_channel + padded);
+        let column = T::SIDE * padded;
+        let overlap = T::PIXELS.saturating_sub(T::STEP);
         for t in 0..count {
-            // The last columns of a tile are the first of the next.
-            let known = if t == 0 { 0 } else { overlap };
-            if known > 0 {
-                columns.copy_within(T::STEP * column..(T::STEP + overlap) * column, 0);
-            }
-            for j in known..T::PIXELS {
+            // The last columns of a tile are the first of the next: they stay where they are, and the others take turns.
+            let slot = |j: usize| (t * T::STEP + j) % T::PIXELS * column;
+            for j in if t == 0 { 0 } else { overlap }..T::PIXELS {
                 let x = ((col + t) * T::STEP + j).wrapping_sub(self.before[1]);
-                let mut pixels: [&[f32]; SIDE] = [&[]; SIDE];
+                let mut pixels = [None; MOST_SIDE];
                 for i in 0..T::PIXELS {
                     let y = (row * T::STEP + i).wrapping_sub(self.before[0]);
                     if y < self.h && x < self.w {
-                        let start = (y * self.w + x) * self.channels;
-                        pixels[i] = &self.data[start + first_channel..start + last];
+                        pixels[i] = Some(y / self.step * (self.w / self.step) + x / self.step);
                     }
                 }
-                transform_column::<T, S>(simd, &pixels, &mut columns[j * column..(j + 1) * column]);
+                let to = &mut columns[slot(j)..slot(j) + column];
+                transform_column::<T, S>(simd, &self.source, first_channel, &pixels, to);
+            }
+            let mut slots = [0; MOST_SIDE];
+            for j in 0..T::PIXELS {
+                slots[j] = slot(j);
             }
             for b in 0..blocks {
                 for lane in (0..places.channels).step_by(S::F32_LANES) {
                     let from = b * places.channels + lane;
-                    for i in 0..SIDE {
-                        let mut row = [simd.splat_f32s(0.0); SIDE];
+                    for i in 0..T::SIDE {
+                        let mut row = [simd.splat_f32s(0.0); MOST_SIDE];
                         for j in 0..T::PIXELS {
-                            let start = j * column + i * padded + from;
+                            let start = slots[j] + i * padded + from;
                             row[j] = S::as_simd_f32s(&columns[start..start + S::F32_LANES]).0[0];
                         }
                         let row = T::apply(simd, row);
-                        for j in 0..SIDE {
-                            let start = (i * SIDE + j) * places.point + b * places.block + t * places.tile + lane;
+                        for j in 0..T::SIDE {
+                            let start = (i * T::SIDE + j) * places.point + b * places.block + t * places.tile + lane;
                             S::as_mut_simd_f32s(&mut to[start..start + S::F32_LANES]).0[0] = row[j];
                         }
                     }
@@ -323,22 +553,26 @@ impl Image<'_> {
     }
 }
 
-/// Transforms one column of pixels to (point, channel). Empty pixels and channels past the last are zero.
+/// Transforms one column of pixels, from channel `first` on, to (point, channel). Pixels outside and channels past the last are zero.
 #[inline(always)]
-fn transform_column<T: Transform, S: Simd>(simd: S, pixels: &[&[f32]; SIDE], to: &mut [f32]) {
-    let padded = to.len() / SIDE;
+fn transform_column<T: Transform, S: Simd>(
+    simd: S,
+    source: &MapSource,
+    first: usize,
+    pixels: &[Option<usize>; MOST_SIDE],
+    to: &mut [f32],
+) {
+    let padded = to.len() / T::SIDE;
     for c in (0..padded).step_by(S::F32_LANES) {
-        let mut column = [simd.splat_f32s(0.0); SIDE];
+        let lanes = source.lanes(simd, first + c);
+        let mut column = [simd.splat_f32s(0.0); MOST_SIDE];
         for i in 0..T::PIXELS {
-            let pixel = pixels[i];
-            if c + S::F32_LANES <= pixel.len() {
-                column[i] = S::as_simd_f32s(&pixel[c..c + S::F32_LANES]).0[0];
-            } else if c < pixel.len() {
-                column[i] = simd.partial_load_f32s(&pixel[c..]);
+            if let Some(pixel) = pixels[i] {
+                column[i] = source.load(simd, &lanes, pixel);
             }
         }
         let column = T::apply(simd, column);
-        for i in 0..SIDE {
+        for i in 0..T::SIDE {
             let start = i * padded + c;
             S::as_mut_simd_f32s(&mut to[start..start + S::F32_LANES]).0[0] = column[i];
         }

@@ -18,10 +18,10 @@ use rayon::prelude::*;
 
 use super::channel_block::{MAX_BLOCK, block};
 use super::conv_weight_gradient::add_outer_products;
+use super::map_source::MapSource;
 use super::thread_buffer::{at_least, with_thread_buffer};
-use super::winograd::small;
 use super::winograd_transform::{
-    CHANNELS, Form, Gradient, Image, Input, MOST_TAPS, POINTS, Places, SIDE, Three, Two, narrow,
+    CHANNELS, Doubled, Form, Gradient, Image, Input, MOST_SIDE, MOST_TAPS, Places, Three, Two, narrow,
 };
 
 /// Most blocks of input channels of a task: each task transforms all of dy.
@@ -37,20 +37,47 @@ const MOST_TILES: usize = 32;
 const STRIP: usize = 192 << 10;
 
 /// Whether this is worth its transforms, by measurement. The direct form fills up blocks of channels just the same.
-pub(super) fn suits([_, h, w, _]: [usize; 4], kernel: [usize; 4]) -> bool {
+pub(super) fn suits([_, h, w, _]: [usize; 4], kernel: [usize; 4], doubled: bool) -> bool {
     let [kh, kw, ..] = kernel;
-    let out = out(kernel);
+    let (out, _) = Kind::of(kernel, doubled).extents();
     (2..=MOST_TAPS).contains(&kh) && (2..=MOST_TAPS).contains(&kw) && h >= 2 * out && w >= 2 * out
 }
 
-/// Side of a tile of dy.
-fn out(kernel: [usize; 4]) -> usize {
-    if small(kernel) { Two::OUT } else { Three::OUT }
+/// Most points of the forms here.
+const POINTS: usize = Three::POINTS;
+
+/// The forms that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Three,
+    Two,
+    /// x is read as it is, not doubled.
+    Doubled,
+}
+
+impl Kind {
+    fn of([kh, kw, ..]: [usize; 4], doubled: bool) -> Self {
+        match (kh, kw, doubled) {
+            (2, 2, true) => Self::Doubled,
+            (0..=2, 0..=2, _) => Self::Two,
+            _ => Self::Three,
+        }
+    }
+
+    /// Side of a tile of dy, and points of a tile.
+    fn extents(self) -> (usize, usize) {
+        match self {
+            Self::Three => (Three::OUT, Three::POINTS),
+            Self::Two => (Two::OUT, Two::POINTS),
+            Self::Doubled => (Doubled::OUT, Doubled::POINTS),
+        }
+    }
 }
 
 /// The work, cut into pieces that depend on the shape alone.
 #[derive(Debug, Clone, Copy)]
 struct Pieces {
+    kind: Kind,
     x: [usize; 4],
     kernel: [usize; 4],
     /// Tiles in a row; rows of tiles of an image, of all images, and of a group.
@@ -65,28 +92,30 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(x: [usize; 4], kernel: [usize; 4]) -> Self {
+    fn new(x: [usize; 4], kernel: [usize; 4], doubled: bool) -> Self {
         let [n, h, w, ci] = x;
+        let kind = Kind::of(kernel, doubled);
+        let (out, points) = kind.extents();
         let blocks = ci.div_ceil(CHANNELS);
         let task_blocks = blocks.min(TASK_BLOCKS);
         let tasks = blocks.div_ceil(task_blocks);
-        let sums = POINTS * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
-        let (columns, image_rows) = (w.div_ceil(out(kernel)), h.div_ceil(out(kernel)));
+        let sums = points * tasks * task_blocks * CHANNELS * kernel[3].next_multiple_of(MAX_BLOCK);
+        let (columns, image_rows) = (w.div_ceil(out), h.div_ceil(out));
         let rows = n * image_rows;
         let group_rows = rows.div_ceil((MOST_SUMS / sums).clamp(1, GROUPS)).max(GROUP_TILES.div_ceil(columns));
         let groups = rows.div_ceil(group_rows);
-        Self { x, kernel, columns, image_rows, rows, group_rows, groups, task_blocks, tasks }
+        Self { kind, x, kernel, columns, image_rows, rows, group_rows, groups, task_blocks, tasks }
     }
 
     /// Sums of one task, for blocks of `block` output channels.
     fn task(self, block: usize) -> usize {
-        POINTS * self.task_blocks * CHANNELS * self.kernel[3].next_multiple_of(block)
+        self.kind.extents().1 * self.task_blocks * CHANNELS * self.kernel[3].next_multiple_of(block)
     }
 }
 
 /// Floats of temporary memory: the sums of all groups of rows.
-pub(super) fn scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
-    let pieces = Pieces::new(x_shape, kernel);
+pub(super) fn scratch(x_shape: [usize; 4], kernel: [usize; 4], doubled: bool) -> usize {
+    let pieces = Pieces::new(x_shape, kernel, doubled);
     pieces.groups * pieces.tasks * pieces.task(MAX_BLOCK)
 }
 
@@ -94,22 +123,26 @@ pub(super) fn scratch(x_shape: [usize; 4], kernel: [usize; 4]) -> usize {
 pub(super) fn weight_gradient(
     x_shape: [usize; 4],
     kernel: [usize; 4],
-    (x, dy): (&[f32], &[f32]),
+    (x, doubled, dy): (MapSource, bool, &[f32]),
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let run = if small(kernel) { weight_gradient_in::<Two> } else { weight_gradient_in::<Three> };
-    run(x_shape, kernel, (x, dy), out, scratch);
+    let run = match Kind::of(kernel, doubled) {
+        Kind::Three => weight_gradient_in::<Three>,
+        Kind::Two => weight_gradient_in::<Two>,
+        Kind::Doubled => weight_gradient_in::<Doubled>,
+    };
+    run(x_shape, kernel, (x, doubled, dy), out, scratch);
 }
 
 fn weight_gradient_in<F: Form>(
     x_shape: [usize; 4],
     kernel: [usize; 4],
-    (x, dy): (&[f32], &[f32]),
+    (x, doubled, dy): (MapSource, bool, &[f32]),
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let pieces = Pieces::new(x_shape, kernel);
+    let pieces = Pieces::new(x_shape, kernel, doubled);
     let arch = Arch::new();
     let block = block(arch, kernel[3]);
     let task = pieces.task(block);
@@ -119,11 +152,11 @@ fn weight_gradient_in<F: Form>(
         let rows = first_row..pieces.rows.min(first_row + pieces.group_rows);
         let first_channel = i % pieces.tasks * pieces.task_blocks * CHANNELS;
         with_thread_buffer(|buffer| {
-            arch.dispatch(Task { form: PhantomData::<F>, x, dy, sums, buffer, rows, first_channel, pieces });
+            arch.dispatch(Task { form: PhantomData::<F>, x, doubled, dy, sums, buffer, rows, first_channel, pieces });
         });
     });
     // The first group's sums give way to the kernel's gradient: per pair of blocks, the taps where the points were.
-    let pair = POINTS * CHANNELS * block;
+    let pair = F::POINTS * CHANNELS * block;
     let (first, others) = sums.split_at_mut(pieces.tasks * task);
     first.par_chunks_mut(pair).enumerate().for_each(|(i, sums)| {
         arch.dispatch(Back {
@@ -140,7 +173,7 @@ fn weight_gradient_in<F: Form>(
         let (a, b, channel) = (i / ci / kw, i / ci % kw, i % ci);
         for (o, out) in out.chunks_mut(block).enumerate() {
             let pairs = &first[(channel / CHANNELS * co_blocks + o) * pair..][..pair];
-            let from = &pairs[((a * SIDE + b) * CHANNELS + channel % CHANNELS) * block..];
+            let from = &pairs[((a * F::SIDE + b) * CHANNELS + channel % CHANNELS) * block..];
             out.copy_from_slice(&from[..out.len()]);
         }
     });
@@ -149,7 +182,8 @@ fn weight_gradient_in<F: Form>(
 /// The sums of one group of rows for some blocks of input channels.
 struct Task<'a, F> {
     form: PhantomData<F>,
-    x: &'a [f32],
+    x: MapSource<'a>,
+    doubled: bool,
     dy: &'a [f32],
     /// (block of input channels, block of output channels, point, input channel, output channel).
     sums: &'a mut [f32],
@@ -182,19 +216,19 @@ impl<F: Form> Task<'_, F> {
         let blocks = task_blocks.min((ci - self.first_channel).div_ceil(CHANNELS));
         let padded = [blocks * CHANNELS, co_blocks * block];
         let most = (self.rows.len() * columns).max(1);
-        let tiles = (STRIP / (POINTS * (padded[0] + padded[1]))).clamp(LEAST_TILES, MOST_TILES).min(most);
+        let tiles = (STRIP / (F::POINTS * (padded[0] + padded[1]))).clamp(LEAST_TILES, MOST_TILES).min(most);
         // One line more than needed: a power of two would put all points of a tile into one set of the cache.
         let x_places =
             Places { point: padded[0] * tiles + CHANNELS, block: tiles * CHANNELS, tile: CHANNELS, channels: CHANNELS };
         let dy_places =
             Places { point: padded[1] * tiles + CHANNELS, block: tiles * block, tile: block, channels: block };
         let line = Image::columns(padded[0].max(padded[1]));
-        let size = POINTS * (x_places.point + dy_places.point) + line;
+        let size = F::POINTS * (x_places.point + dy_places.point) + line;
         let buffer = at_least(self.buffer, size);
-        let (x_values, rest) = buffer.split_at_mut(POINTS * x_places.point);
-        let (dy_values, line) = rest.split_at_mut(POINTS * dy_places.point);
+        let (x_values, rest) = buffer.split_at_mut(F::POINTS * x_places.point);
+        let (dy_values, line) = rest.split_at_mut(F::POINTS * dy_places.point);
         self.sums.fill(0.0);
-        let pair = POINTS * CHANNELS * block;
+        let pair = F::POINTS * CHANNELS * block;
         let mut i = self.rows.start * columns;
         let end = self.rows.end * columns;
         while i < end {
@@ -203,18 +237,22 @@ impl<F: Form> Task<'_, F> {
                 let count = (tiles - used).min(columns - i % columns);
                 let (image, row) = (i / columns / image_rows, i / columns % image_rows);
                 let at = (row, i % columns, count);
-                let data = &self.x[image * h * w * ci..][..h * w * ci];
-                let x = Image { data, h, w, channels: ci, before: [(kh - 1) / 2, (kw - 1) / 2] };
+                let small = if self.doubled { 2 } else { 1 };
+                let size = (h / small) * (w / small);
+                let source = self.x.rows(image * size..(image + 1) * size);
+                // One form takes the small map as it is.
+                let (scale, step) = if self.pieces.kind == Kind::Doubled { (2, 1) } else { (1, small) };
+                let x = Image { source, h: h / scale, w: w / scale, step, before: [(kh - 1) / 2, (kw - 1) / 2] };
                 let to = &mut x_values[used * CHANNELS..];
                 x.transform::<Input<F>, S>(simd, at, (self.first_channel, blocks), line, (to, x_places));
-                let data = &self.dy[image * h * w * co..][..h * w * co];
-                let dy = Image { data, h, w, channels: co, before: [0, 0] };
+                let source = MapSource::plain(&self.dy[image * h * w * co..][..h * w * co], co);
+                let dy = Image { source, h, w, step: 1, before: [0, 0] };
                 let to = &mut dy_values[used * block..];
                 dy.transform::<Gradient<F>, S>(simd, at, (0, co_blocks), line, (to, dy_places));
                 used += count;
                 i += count;
             }
-            for p in 0..POINTS {
+            for p in 0..F::POINTS {
                 for b in 0..blocks {
                     let x = &x_values[p * x_places.point + b * x_places.block..][..used * CHANNELS];
                     for o in 0..co_blocks {
@@ -243,17 +281,17 @@ impl<F: Form> WithSimd for Back<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let size = self.sums.len() / POINTS;
+        let size = self.sums.len() / F::POINTS;
         for e in (0..size).step_by(CHANNELS) {
             let mut totals = [[0.0_f64; CHANNELS]; POINTS];
-            for p in 0..POINTS {
+            for p in 0..F::POINTS {
                 for k in 0..CHANNELS {
                     totals[p][k] = f64::from(self.sums[p * size + e + k]);
                 }
             }
             let mut start = 0;
             while start < self.others.len() {
-                for p in 0..POINTS {
+                for p in 0..F::POINTS {
                     let sums = &self.others[start + p * size + e..][..CHANNELS];
                     for k in 0..CHANNELS {
                         totals[p][k] += f64::from(sums[k]);
@@ -262,22 +300,23 @@ impl<F: Form> WithSimd for Back<'_, F> {
                 start += self.group;
             }
             for k in 0..CHANNELS {
-                let mut columns = [[0.0; MOST_TAPS]; SIDE];
-                for j in 0..SIDE {
-                    let mut column = [0.0; SIDE];
-                    for i in 0..SIDE {
-                        column[i] = totals[i * SIDE + j][k];
+                let mut columns = [[0.0; MOST_TAPS]; MOST_SIDE];
+                for j in 0..F::SIDE {
+                    let mut column = [0.0; MOST_SIDE];
+                    for i in 0..F::SIDE {
+                        column[i] = totals[i * F::SIDE + j][k];
                     }
                     columns[j] = F::kernel_gradient(column);
                 }
-                for a in 0..MOST_TAPS {
-                    let mut row = [0.0; SIDE];
-                    for j in 0..SIDE {
+                // No form has more taps than points.
+                for a in 0..MOST_TAPS.min(F::SIDE) {
+                    let mut row = [0.0; MOST_SIDE];
+                    for j in 0..F::SIDE {
                         row[j] = columns[j][a];
                     }
                     let row = F::kernel_gradient(row);
-                    for b in 0..MOST_TAPS {
-                        self.sums[(a * SIDE + b) * size + e + k] = narrow(row[b]);
+                    for b in 0..MOST_TAPS.min(F::SIDE) {
+                        self.sums[(a * F::SIDE + b) * size + e + k] = narrow(row[b]);
                     }
                 }
             }

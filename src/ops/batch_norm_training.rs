@@ -28,12 +28,62 @@ pub struct BatchNormTraining {
 
 pub(super) const ENTRY: Entry = Entry { name: "batch_norm_training", kernels: &[&PARTS, &MERGE, &APPLY], cases };
 
-static PARTS: Kernel = kernel!("batch_norm_training_parts", "moments");
-static MERGE: Kernel = kernel!("batch_norm_training_merge", "moments");
+pub(super) static PARTS: Kernel = kernel!("batch_norm_training_parts", "moments");
+pub(super) static MERGE: Kernel = kernel!("batch_norm_training_merge", "moments");
 static APPLY: Kernel = kernel!("batch_norm_training");
 
 params! { struct StatisticsParams { rows: u32, channels: u32, spans: u32, span: u32 } }
 params! { struct ApplyParams { count: u32, channels: u32, epsilon: f32, slope: f32 } }
+
+/// The launches that write the mean and the variance of each channel of x (input 0) to these outputs.
+pub(super) fn statistics_launches(x: &Shape, [mean, variance]: [usize; 2]) -> Vec<Launch> {
+    let (rows, channels) = (x.rows(), x.channels());
+    let span = row_span(rows);
+    let spans = rows.div_ceil(span);
+    let statistics =
+        StatisticsParams { rows: extent(rows), channels: extent(channels), spans: extent(spans), span: extent(span) };
+    let parts = vec![Binding::Input(0), Binding::ScratchOut(0)];
+    let merged = vec![Binding::ScratchIn(0), Binding::Output(mean), Binding::Output(variance)];
+    vec![
+        Launch::new(&PARTS, parts, &statistics, spans * channels.div_ceil(64)),
+        Launch::new(&MERGE, merged, &statistics, channels),
+    ]
+}
+
+/// Size of the temporary memory of [`statistics_launches`].
+pub(super) fn statistics_scratch(x: &Shape) -> usize {
+    x.rows().div_ceil(row_span(x.rows())) * 2 * x.channels()
+}
+
+/// Mean and biased variance of each of `c` channels.
+///
+/// In f64 the sum of squares loses nothing that matters: values are f32, and their squares are exact.
+pub(super) fn moments(x: &[f32], c: usize) -> Vec<(f64, f64)> {
+    let rows = x.len() / c;
+    let sums = reduce::sum(rows, c, 2 * c, |range, sums| {
+        let (sum, squares) = sums.split_at_mut(c);
+        for row in x[range.start * c..range.end * c].chunks_exact(c) {
+            add_row(row, sum, squares);
+        }
+    });
+    let moments = |q: usize| {
+        let mean = sums[q] / rows as f64;
+        (mean, (sums[c + q] / rows as f64 - mean * mean).max(0.0))
+    };
+    (0..c).map(moments).collect()
+}
+
+/// Adds a row to the sums of values and squares. Only of arguments does the compiler know that they do not overlap.
+#[inline(always)]
+fn add_row(row: &[f32], sum: &mut [f64], squares: &mut [f64]) {
+    let c = row.len();
+    let (sum, squares) = (&mut sum[..c], &mut squares[..c]);
+    for q in 0..c {
+        let x = f64::from(row[q]);
+        sum[q] += x;
+        squares[q] += x * x;
+    }
+}
 
 impl Operator for BatchNormTraining {
     fn name(&self) -> &'static str {
@@ -56,14 +106,6 @@ impl Operator for BatchNormTraining {
 
     fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
         let (rows, channels) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
-        let span = row_span(rows);
-        let spans = rows.div_ceil(span);
-        let statistics = StatisticsParams {
-            rows: extent(rows),
-            channels: extent(channels),
-            spans: extent(spans),
-            span: extent(span),
-        };
         let count = rows * channels;
         let apply = ApplyParams {
             count: extent(count),
@@ -71,24 +113,13 @@ impl Operator for BatchNormTraining {
             epsilon: self.epsilon,
             slope: self.activation.negative_slope(),
         };
-        let merged = vec![Binding::ScratchIn(0), Binding::Output(1), Binding::Output(2)];
         let mut applied = Launch::elementwise(&APPLY, 3, &apply, count);
         applied.bindings.splice(3.., [Binding::Output(1), Binding::Output(2), Binding::Output(0)]);
-        Ok(vec![
-            Launch::new(
-                &PARTS,
-                vec![Binding::Input(0), Binding::ScratchOut(0)],
-                &statistics,
-                spans * channels.div_ceil(64),
-            ),
-            Launch::new(&MERGE, merged, &statistics, channels),
-            applied,
-        ])
+        Ok(statistics_launches(&shapes.inputs[0], [1, 2]).into_iter().chain([applied]).collect())
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
-        let rows = shapes.inputs[0].rows();
-        vec![rows.div_ceil(row_span(rows)) * 2 * shapes.inputs[0].channels()]
+        vec![statistics_scratch(&shapes.inputs[0])]
     }
 
     fn batch_separable(&self) -> bool {
@@ -96,24 +127,11 @@ impl Operator for BatchNormTraining {
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
-        let (rows, c) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
+        let c = shapes.inputs[0].channels();
         let [x, gamma, beta] = [inputs[0], inputs[1], inputs[2]];
         let [y, mean, variance] = outputs else { return };
-        // In f64 the sum of squares loses nothing that matters: values are f32, and their squares are exact.
-        let sums = reduce::sum(rows, c, 2 * c, |range, sums| {
-            let (sum, squares) = sums.split_at_mut(c);
-            for row in x[range.start * c..range.end * c].chunks_exact(c) {
-                for ((s, q), &x) in sum.iter_mut().zip(squares.iter_mut()).zip(row) {
-                    let x = f64::from(x);
-                    *s += x;
-                    *q += x * x;
-                }
-            }
-        });
         let mut scale = vec![0.0_f32; c];
-        for q in 0..c {
-            let centre = sums[q] / rows as f64;
-            let spread = (sums[c + q] / rows as f64 - centre * centre).max(0.0);
+        for (q, (centre, spread)) in moments(x, c).into_iter().enumerate() {
             mean[q] = reduce::narrow(centre);
             variance[q] = reduce::narrow(spread);
             scale[q] = reduce::narrow(f64::from(gamma[q]) / (spread + f64::from(self.epsilon)).sqrt());

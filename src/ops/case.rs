@@ -51,18 +51,26 @@ pub struct Case {
     pub differentiable_outputs: usize,
     /// The inputs that gradients flow to; `None` means all.
     pub differentiable_inputs: Option<&'static [usize]>,
+    /// Whether only the plan's fusion makes such an operator: that comes after differentiation, and it has no gradient rule.
+    pub fused: bool,
 }
 
 impl Case {
     /// A test case with inputs in -1..1 and the tolerance 1e-7.
     pub fn new<const N: usize, S: Into<Shape>>(operator: impl Operator, inputs: [S; N]) -> Self {
+        Self::of(operator, inputs.into_iter().map(Into::into).collect())
+    }
+
+    /// The same for any number of inputs.
+    pub fn of(operator: impl Operator, inputs: Vec<Shape>) -> Self {
         Self {
             operator: Arc::new(operator),
-            inputs: inputs.into_iter().map(|s| (s.into(), Fill::Signed)).collect(),
+            inputs: inputs.into_iter().map(|s| (s, Fill::Signed)).collect(),
             tolerance: 1e-7,
             published_size: false,
             differentiable_outputs: usize::MAX,
             differentiable_inputs: None,
+            fused: false,
         }
     }
 
@@ -93,6 +101,13 @@ impl Case {
     #[must_use]
     pub fn differentiable_inputs(mut self, inputs: &'static [usize]) -> Self {
         self.differentiable_inputs = Some(inputs);
+        self
+    }
+
+    /// The same as a form that only fusion makes.
+    #[must_use]
+    pub fn fused(mut self) -> Self {
+        self.fused = true;
         self
     }
 

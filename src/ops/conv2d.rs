@@ -12,9 +12,8 @@ use super::gpu_winograd;
 use super::gpu_work::{self, GpuWork};
 use super::leaky_relu_gradient::LeakyReluGradient;
 use super::matmul;
+use super::prologue::{self, Prologue};
 use super::sum_to;
-use super::upsample_nearest::UpsampleNearest;
-use super::upsample_nearest_gradient::UpsampleNearestGradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Binding, Caps, Cost, Graph, Launch, Operator, Shape, Shapes, TensorId};
@@ -24,13 +23,15 @@ use crate::numeric::conv::{self, Geometry};
 ///
 /// Inputs: x (N, H, W, Ci), kernel (Kh, Kw, Ci, Co), and optionally bias (Co). Output (N, H, W, Co):
 /// `y[i, j] = f(bias + sum over a, b of x[i + a - (Kh-1)/2, j + b - (Kw-1)/2] kernel[a, b])`, zeros outside.
-/// An even kernel pads at the bottom and right, as TensorFlow's `SAME` does. With `doubled`, x is first upsampled by two with
+/// An even kernel pads at the bottom and right, as TensorFlow's `SAME` does. x may be several inputs, see [`Prologue`]. With `doubled`, x is first upsampled by two with
 /// nearest neighbours (and the output is (N, 2H, 2W, Co)), without that map ever being made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Conv2d {
     /// Applied to the result.
     pub activation: Activation,
-    /// Whether the input is doubled first, as by [`super::UpsampleNearest`].
+    /// How x is read.
+    pub prologue: Prologue,
+    /// Whether x is doubled first, as by [`super::UpsampleNearest`].
     pub doubled: bool,
     /// Whether only the direct form is taken, which rounds least.
     pub exact: bool,
@@ -42,6 +43,7 @@ impl Conv2d {
         if self.doubled { 2 } else { 1 }
     }
 
+    /// For the shapes with x in one piece.
     fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
         let kernel = shapes.inputs[1].padded4();
         let convolution = GpuConvolution {
@@ -59,6 +61,7 @@ impl Conv2d {
         work
     }
 
+    /// For the shapes with x in one piece.
     fn geometry(self, shapes: &Shapes) -> Geometry {
         Geometry {
             x: shapes.inputs[0].padded4(),
@@ -82,6 +85,7 @@ pub(super) const ENTRY: Entry = Entry {
         &gpu_winograd::OUTPUT_WHOLE,
         &matmul::TILED,
         &gpu_work::FILL_ROWS,
+        &prologue::KERNEL,
     ],
     cases,
 };
@@ -92,7 +96,8 @@ impl Operator for Conv2d {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        let (x, kernel) = match inputs {
+        let merged = self.prologue.merge(self.name(), inputs)?;
+        let (x, kernel) = match merged.as_slice() {
             [x, kernel] => (x, kernel),
             [x, kernel, bias] if bias.len() == 1 && bias[0] == kernel.channels() => (x, kernel),
             _ => return Err(Error::shape(self.name(), format!("{inputs:?}"), "x, kernel and optionally bias (Co)")),
@@ -107,27 +112,38 @@ impl Operator for Conv2d {
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
-        Cost { flop: 2 * (shapes.outputs[0].elements() * shapes.inputs[1].rows()) as u64, bytes: bytes_moved(shapes) }
+        let kernel = &self.prologue.merged(shapes).inputs[1];
+        Cost { flop: 2 * (shapes.outputs[0].elements() * kernel.rows()) as u64, bytes: bytes_moved(shapes) }
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(self.gpu_work(shapes, caps).launches)
+        let work = self.gpu_work(&self.prologue.merged(shapes), caps);
+        Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.gpu_work(shapes, caps).scratch
+        self.prologue.scratch(shapes, self.gpu_work(&self.prologue.merged(shapes), caps).scratch)
+    }
+
+    fn batched(&self, shapes: &Shapes) -> Vec<bool> {
+        let mut batched = self.prologue.batched();
+        batched.resize(shapes.inputs.len(), false);
+        batched
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
-        let (bias, slope) = (inputs.get(2).copied(), self.activation.negative_slope());
-        conv::convolve(self.geometry(shapes), inputs[0], inputs[1], bias, slope, outputs[0], scratch);
+        let (x, others) = self.prologue.source(shapes, inputs);
+        let (bias, slope) = (others.get(1).copied(), self.activation.negative_slope());
+        let geometry = self.geometry(&self.prologue.merged(shapes));
+        conv::convolve(geometry, x, others[0], bias, slope, outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv::scratch(self.geometry(shapes))
+        conv::scratch(self.geometry(&self.prologue.merged(shapes)))
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
+        let (inputs, shapes) = (self.prologue.reference(shapes, inputs), self.prologue.merged(shapes));
         let ([n, h, w, ci], [kh, kw, _, co]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
         let (top, left, step) = ((kh - 1) / 2, (kw - 1) / 2, self.step());
         let mut out = Vec::with_capacity(shapes.outputs[0].elements());
@@ -163,19 +179,19 @@ impl Operator for Conv2d {
         outputs: &[TensorId],
         output_gradients: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
+        if !self.prologue.is_plain() {
+            return Err(Error::NoGradient { operator: self.name() });
+        }
         let &[Some(dy)] = output_gradients else { return Ok(vec![None; inputs.len()]) };
         let dz = match self.activation {
             Activation::Identity => dy,
             Activation::LeakyRelu { slope } => graph.apply(LeakyReluGradient { slope }, &[outputs[0], dy])?,
         };
         let [kh, kw, ..] = graph.shape(inputs[1]).padded4();
-        let mut x = inputs[0];
-        let mut dx = graph.apply(Conv2dInputGradient { exact: self.exact }, &[dz, inputs[1]])?;
-        if self.doubled {
-            x = graph.apply(UpsampleNearest, &[x])?;
-            dx = graph.apply(UpsampleNearestGradient, &[dx])?;
-        }
-        let dw = graph.apply(Conv2dWeightGradient { kernel: [kh, kw], exact: self.exact }, &[x, dz])?;
+        let (doubled, exact) = (self.doubled, self.exact);
+        let dx = graph.apply(Conv2dInputGradient { doubled, exact }, &[dz, inputs[1]])?;
+        let of_kernel = Conv2dWeightGradient { kernel: [kh, kw], doubled, exact, prologue: Prologue::default() };
+        let dw = graph.apply(of_kernel, &[inputs[0], dz])?;
         let mut gradients = vec![Some(dx), Some(dw)];
         if let Some(&bias) = inputs.get(2) {
             gradients.push(Some(sum_to::reduced(graph, dz, bias)?));
@@ -200,6 +216,8 @@ fn cases() -> Vec<Case> {
         case([2, 9, 17, 8], [1, 1, 8, 8], true, Activation::Identity),
         case([1, 13, 33, 16], [3, 3, 16, 65], true, LEAKY),
         case([1, 16, 64, 12], [3, 3, 12, 64], true, LEAKY),
+        // Large enough for Winograd's form with the largest tiles, and no multiple of them.
+        case([1, 193, 196, 5], [3, 3, 5, 3], true, LEAKY),
         case([2, 17, 31, 33], [3, 3, 33, 31], false, LEAKY),
         case([2, 9, 14, 33], [3, 3, 33, 38], true, LEAKY),
         case([1, 7, 65, 64], [2, 2, 64, 32], true, Activation::Identity),
@@ -207,6 +225,16 @@ fn cases() -> Vec<Case> {
         doubled([2, 3, 5, 3], [3, 3, 3, 5], true),
         doubled([1, 7, 13, 8], [2, 2, 8, 12], true),
         doubled([2, 9, 25, 16], [2, 2, 16, 33], false),
+        fused([2, 5, 7, 3], Prologue { normalised: Some(LEAKY), joined: false }, [3, 3, 3, 5], false),
+        fused([2, 9, 13, 16], Prologue { normalised: Some(LEAKY), joined: true }, [3, 3, 37, 20], false),
+        fused([1, 8, 11, 5], Prologue { normalised: None, joined: true }, [2, 2, 26, 9], false),
+        fused(
+            [1, 12, 17, 32],
+            Prologue { normalised: Some(Activation::Identity), joined: true },
+            [3, 3, 64, 36],
+            false,
+        ),
+        fused([2, 5, 6, 16], Prologue { normalised: Some(LEAKY), joined: false }, [2, 2, 16, 12], true),
         case([1, 384, 384, 64], [3, 3, 64, 64], true, LEAKY).published_size(),
         case([1, 384, 384, 128], [3, 3, 128, 64], true, LEAKY).published_size(),
         doubled([1, 192, 192, 128], [2, 2, 128, 64], true).published_size(),
@@ -231,4 +259,10 @@ fn with_bias(operator: Conv2d, x: [usize; 4], kernel: [usize; 4], bias: bool) ->
     let case =
         if bias { Case::new(operator, [x, kernel, Shape::from([co])]) } else { Case::new(operator, [x, kernel]) };
     case.tolerance(1e-6)
+}
+
+/// A map with a prologue; the kernel says how many channels it has in all.
+fn fused(x: [usize; 4], prologue: Prologue, kernel: [usize; 4], doubled: bool) -> Case {
+    let operator = Conv2d { activation: LEAKY, prologue, doubled, exact: false };
+    prologue::case(operator, prologue, x.into(), kernel[2], &[kernel.into(), [kernel[3]].into()]).tolerance(1e-6)
 }

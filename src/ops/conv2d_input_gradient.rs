@@ -8,18 +8,22 @@ use super::gpu_convolution::{self, GpuConvolution, Tensors};
 use super::gpu_winograd;
 use super::gpu_work::{self, GpuWork};
 use super::matmul;
+use super::upsample_nearest_gradient;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Binding, Caps, Cost, Launch, Operator, Shape, Shapes};
-use crate::numeric::conv;
+use crate::numeric::conv::{self, Geometry};
 
 /// The gradient of a [`super::Conv2d`]'s input.
 ///
 /// Inputs: dy (N, H, W, Co), the gradient of the result, and the kernel (Kh, Kw, Ci, Co). Output (N, H, W, Ci): a convolution
 /// of dy with the kernel flipped and its channels exchanged, padded the other way round:
 /// `dx[i, j] = sum over a, b of dy[i + (Kh-1)/2 - a, j + (Kw-1)/2 - b] kernel[a, b]^T`, zeros outside dy.
+/// With `doubled`, the sum of that over the four pixels that each of the small map's became: (N, H/2, W/2, Ci).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Conv2dInputGradient {
+    /// Whether the convolution doubled its input first.
+    pub doubled: bool,
     /// Whether only the direct form is taken, which rounds least.
     pub exact: bool,
 }
@@ -37,11 +41,23 @@ pub(super) const ENTRY: Entry = Entry {
         &gpu_winograd::OUTPUT,
         &gpu_winograd::OUTPUT_WHOLE,
         &matmul::TILED,
+        &upsample_nearest_gradient::KERNEL,
     ],
     cases,
 };
 
 impl Conv2dInputGradient {
+    /// Pixels of dy per pixel of the result along an axis.
+    fn step(self) -> usize {
+        if self.doubled { 2 } else { 1 }
+    }
+
+    /// Of the convolution.
+    fn geometry(self, shapes: &Shapes) -> Geometry {
+        let (x, kernel) = (shapes.outputs[0].padded4(), shapes.inputs[1].padded4());
+        Geometry { x, kernel, doubled: self.doubled, exact: self.exact }
+    }
+
     fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
         let [kh, kw, ci, co] = shapes.inputs[1].padded4();
         let convolution = GpuConvolution {
@@ -55,8 +71,16 @@ impl Conv2dInputGradient {
         let mut work = GpuWork::default();
         // Counted backwards, rows and columns of taps are flipped together.
         let kernel = work.transposed(Binding::Input(1), [kh * kw, ci, co], true);
-        let tensors = Tensors { x: Binding::Input(0), kernel, bias: None, out: Binding::Output(0) };
+        let mut tensors = Tensors { x: Binding::Input(0), kernel, bias: None, out: Binding::Output(0) };
+        if !self.doubled {
+            convolution.add_to(&mut work, tensors, caps);
+            return work;
+        }
+        let large = work.temporary(shapes.inputs[0].with_channels(ci).elements());
+        tensors.out = large.write();
         convolution.add_to(&mut work, tensors, caps);
+        let from_large = |binding| if binding == Binding::Input(0) { large.read() } else { binding };
+        work.launches.push(upsample_nearest_gradient::launch(&shapes.outputs[0]).rebound(from_large));
         work
     }
 }
@@ -70,7 +94,9 @@ impl Operator for Conv2dInputGradient {
         let [dy, kernel] = case::arity(self.name(), inputs)?;
         let [n, h, w, co] = case::nhwc(self.name(), dy)?;
         match kernel.nhwc() {
-            Some([_, _, ci, kernel_co]) if kernel_co == co => Ok(vec![Shape::from([n, h, w, ci])]),
+            Some([_, _, ci, kernel_co]) if kernel_co == co && (!self.doubled || h % 2 == 0 && w % 2 == 0) => {
+                Ok(vec![Shape::from([n, h / self.step(), w / self.step(), ci])])
+            }
             _ => Err(Error::shape(self.name(), format!("kernel {kernel} for dy {dy}"), "kernel Kh x Kw x Ci x Co")),
         }
     }
@@ -89,18 +115,17 @@ impl Operator for Conv2dInputGradient {
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
-        let (dy, kernel) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
-        conv::input_gradient(dy, kernel, self.exact, inputs[0], inputs[1], outputs[0], scratch);
+        conv::input_gradient(self.geometry(shapes), inputs[0], inputs[1], outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv::input_gradient_scratch(shapes.inputs[0].padded4(), shapes.inputs[1].padded4(), self.exact)
+        conv::input_gradient_scratch(self.geometry(shapes))
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
         let ([n, h, w, co], [kh, kw, ci, _]) = (shapes.inputs[0].padded4(), shapes.inputs[1].padded4());
-        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
-        let mut out = vec![0.0; n * h * w * ci];
+        let (top, left, step) = ((kh - 1) / 2, (kw - 1) / 2, self.step());
+        let mut out = vec![0.0; shapes.outputs[0].elements()];
         // Each result passes its gradient on to what it was made of.
         for b in 0..n {
             for i in 0..h {
@@ -109,7 +134,7 @@ impl Operator for Conv2dInputGradient {
                     for (tap, kernel) in inputs[1].chunks_exact(ci * co).enumerate() {
                         let (y, x) = ((i + tap / kw).wrapping_sub(top), (j + tap % kw).wrapping_sub(left));
                         if y < h && x < w {
-                            let out = &mut out[((b * h + y) * w + x) * ci..][..ci];
+                            let out = &mut out[((b * h + y) / step * (w / step) + x / step) * ci..][..ci];
                             for (out, kernel) in out.iter_mut().zip(kernel.chunks_exact(co)) {
                                 *out += kernel.iter().zip(dy).map(|(k, d)| k * d).sum::<f64>();
                             }
@@ -123,7 +148,7 @@ impl Operator for Conv2dInputGradient {
     }
 
     fn exact(&self) -> Option<Arc<dyn Operator>> {
-        Some(Arc::new(Self { exact: true }))
+        Some(Arc::new(Self { exact: true, ..*self }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -143,9 +168,12 @@ fn cases() -> Vec<Case> {
         case([2, 9, 14, 33], [3, 3, 38, 33]),
         case([1, 7, 65, 32], [2, 2, 64, 32]),
         case([2, 6, 5, 3], [4, 1, 2, 3]),
+        doubled([2, 6, 10, 5], [2, 2, 3, 5]),
+        doubled([1, 2, 2, 1], [3, 3, 1, 1]),
+        doubled([2, 18, 26, 17], [2, 2, 33, 17]),
         case([1, 384, 384, 64], [3, 3, 64, 64]).published_size(),
         case([1, 384, 384, 64], [3, 3, 128, 64]).published_size(),
-        case([1, 384, 384, 64], [2, 2, 128, 64]).published_size(),
+        doubled([1, 384, 384, 64], [2, 2, 128, 64]).published_size(),
         case([1, 192, 192, 128], [3, 3, 128, 128]).published_size(),
         case([1, 96, 96, 256], [3, 3, 256, 256]).published_size(),
         case([1, 48, 48, 512], [3, 3, 512, 512]).published_size(),
@@ -154,4 +182,8 @@ fn cases() -> Vec<Case> {
 
 fn case(dy: [usize; 4], kernel: [usize; 4]) -> Case {
     Case::new(Conv2dInputGradient::default(), [dy, kernel]).tolerance(1e-6)
+}
+
+fn doubled(dy: [usize; 4], kernel: [usize; 4]) -> Case {
+    Case::new(Conv2dInputGradient { doubled: true, exact: false }, [dy, kernel]).tolerance(1e-6)
 }

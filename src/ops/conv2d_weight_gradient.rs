@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use super::gpu_work::{self, GpuWork, tile};
+use super::prologue::{self, Prologue};
 use super::sum_to;
+use super::upsample_nearest;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, Tile, extent};
@@ -15,17 +18,25 @@ use crate::{kernel, params};
 /// The gradient of a [`super::Conv2d`]'s kernel.
 ///
 /// Inputs: x (N, H, W, Ci), the convolution's input, and dy (N, H, W, Co), the gradient of its result. Output (Kh, Kw, Ci, Co):
-/// `dw[a, b] = sum over n, i, j of x[n, i + a - (Kh-1)/2, j + b - (Kw-1)/2]^T dy[n, i, j]`, zeros outside x.
-#[derive(Debug, Clone, Copy)]
+/// `dw[a, b] = sum over n, i, j of x[n, i + a - (Kh-1)/2, j + b - (Kw-1)/2]^T dy[n, i, j]`, zeros outside x. x may be several inputs, see
+/// [`Prologue`]; with `doubled` it is (N, H/2, W/2, Ci).
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Conv2dWeightGradient {
     /// The kernel's height and width.
     pub kernel: [usize; 2],
+    /// How x is read.
+    pub prologue: Prologue,
+    /// Whether the convolution doubled x first.
+    pub doubled: bool,
     /// Whether only the direct form is taken, which rounds least.
     pub exact: bool,
 }
 
-pub(super) const ENTRY: Entry =
-    Entry { name: "conv2d_weight_gradient", kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL], cases };
+pub(super) const ENTRY: Entry = Entry {
+    name: "conv2d_weight_gradient",
+    kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &upsample_nearest::KERNEL, &prologue::KERNEL],
+    cases,
+};
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_weight_gradient_plain");
 pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile");
@@ -159,8 +170,37 @@ impl Extents {
 }
 
 impl Conv2dWeightGradient {
+    /// For the shapes with x in one piece, doubled if it is to be.
     fn extents(self, shapes: &Shapes) -> Extents {
         Extents { x: shapes.inputs[0].padded4(), kernel: self.kernel, co: shapes.inputs[1].channels() }
+    }
+
+    /// The shapes with x in one piece.
+    fn merged(self, shapes: &Shapes) -> Shapes {
+        self.prologue.merged(shapes)
+    }
+
+    /// And doubled, if it is to be.
+    fn large(self, merged: &Shapes) -> Shapes {
+        let (x, dy) = (&merged.inputs[0], &merged.inputs[1]);
+        Shapes { inputs: vec![dy.with_channels(x.channels()), dy.clone()], outputs: merged.outputs.clone() }
+    }
+}
+
+impl Conv2dWeightGradient {
+    /// For x in one piece.
+    fn gpu_work(self, merged: &Shapes, caps: &Caps) -> GpuWork {
+        let large = self.large(merged);
+        let mut work = self.extents(&large).work(caps);
+        if self.doubled {
+            let x = work.temporary(large.inputs[0].elements());
+            let from_large = |binding| if binding == Binding::Input(0) { x.read() } else { binding };
+            let to_large = |binding| if binding == Binding::Output(0) { x.write() } else { binding };
+            let plain = std::mem::take(&mut work.launches).into_iter().map(|launch| launch.rebound(from_large));
+            work.launches = plain.collect();
+            work.launches.insert(0, upsample_nearest::launch(&large.inputs[0], caps).rebound(to_large));
+        }
+        work
     }
 }
 
@@ -170,11 +210,13 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        let [x, dy] = case::arity(self.name(), inputs)?;
+        let merged = self.prologue.merge(self.name(), inputs)?;
+        let [x, dy] = case::arity(self.name(), &merged)?;
         let [n, h, w, ci] = case::nhwc(self.name(), x)?;
         let [kh, kw] = self.kernel;
+        let step = if self.doubled { 2 } else { 1 };
         match dy.nhwc() {
-            Some([dn, dh, dw, co]) if [n, h, w] == [dn, dh, dw] && kh > 0 && kw > 0 => {
+            Some([dn, dh, dw, co]) if [n, step * h, step * w] == [dn, dh, dw] && kh > 0 && kw > 0 => {
                 Ok(vec![Shape::from([kh, kw, ci, co])])
             }
             _ => Err(Error::shape(
@@ -186,16 +228,17 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
-        let e = self.extents(shapes);
+        let e = self.extents(&self.large(&self.merged(shapes)));
         Cost { flop: 2 * (e.pixels() * e.weights()) as u64, bytes: bytes_moved(shapes) }
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(self.extents(shapes).work(caps).launches)
+        let work = self.gpu_work(&self.merged(shapes), caps);
+        Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.extents(shapes).work(caps).scratch
+        self.prologue.scratch(shapes, self.gpu_work(&self.merged(shapes), caps).scratch)
     }
 
     fn batch_separable(&self) -> bool {
@@ -203,21 +246,24 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]) {
-        let (x, kernel) = (shapes.inputs[0].padded4(), shapes.outputs[0].padded4());
-        conv_weight_gradient::weight_gradient(x, kernel, self.exact, inputs[0], inputs[1], outputs[0], scratch);
+        let large = self.large(&self.merged(shapes));
+        let (extents, kernel) = (large.inputs[0].padded4(), shapes.outputs[0].padded4());
+        let (x, others) = self.prologue.source(shapes, inputs);
+        let x = (x, self.doubled);
+        conv_weight_gradient::weight_gradient(extents, kernel, self.exact, x, others[0], outputs[0], scratch);
     }
 
     fn cpu_scratch(&self, shapes: &Shapes) -> usize {
-        conv_weight_gradient::weight_gradient_scratch(
-            shapes.inputs[0].padded4(),
-            shapes.outputs[0].padded4(),
-            self.exact,
-        )
+        let large = self.large(&self.merged(shapes));
+        let (extents, kernel) = (large.inputs[0].padded4(), shapes.outputs[0].padded4());
+        conv_weight_gradient::weight_gradient_scratch(extents, kernel, self.doubled, self.exact)
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
-        let ([n, h, w, ci], [kh, kw, _, co]) = (shapes.inputs[0].padded4(), shapes.outputs[0].padded4());
-        let (top, left) = ((kh - 1) / 2, (kw - 1) / 2);
+        let inputs = self.prologue.reference(shapes, inputs);
+        let large = self.large(&self.merged(shapes));
+        let ([n, h, w, ci], [kh, kw, _, co]) = (large.inputs[0].padded4(), shapes.outputs[0].padded4());
+        let (top, left, step) = ((kh - 1) / 2, (kw - 1) / 2, if self.doubled { 2 } else { 1 });
         let mut out = vec![0.0; kh * kw * ci * co];
         for b in 0..n {
             for i in 0..h {
@@ -225,7 +271,7 @@ impl Operator for Conv2dWeightGradient {
                     for (tap, out) in out.chunks_exact_mut(ci * co).enumerate() {
                         let (y, x) = ((i + tap / kw).wrapping_sub(top), (j + tap % kw).wrapping_sub(left));
                         if y < h && x < w {
-                            let x = &inputs[0][((b * h + y) * w + x) * ci..][..ci];
+                            let x = &inputs[0][((b * h + y) / step * (w / step) + x / step) * ci..][..ci];
                             let dy = &inputs[1][((b * h + i) * w + j) * co..][..co];
                             for (at, out) in out.iter_mut().enumerate() {
                                 *out += x[at / co] * dy[at % co];
@@ -258,9 +304,16 @@ fn cases() -> Vec<Case> {
         case([2, 17, 31, 33], [3, 3], 31),
         case([1, 7, 65, 64], [2, 2], 32),
         case([3, 40, 1, 5], [2, 3], 2),
+        doubled([2, 3, 5, 3], [2, 2], 5),
+        doubled([1, 9, 13, 17], [2, 2], 33),
+        doubled([1, 7, 6, 4], [3, 3], 8),
+        fused([2, 5, 7, 3], Prologue { normalised: Some(LEAKY), joined: false }, 3, 5),
+        fused([2, 9, 13, 16], Prologue { normalised: Some(LEAKY), joined: true }, 37, 20),
+        fused([1, 8, 11, 5], Prologue { normalised: None, joined: true }, 26, 9),
+        fused([1, 12, 17, 32], Prologue { normalised: Some(Activation::Identity), joined: true }, 64, 36),
         case([1, 384, 384, 64], [3, 3], 64).published_size(),
         case([1, 384, 384, 128], [3, 3], 64).published_size(),
-        case([1, 384, 384, 128], [2, 2], 64).published_size(),
+        doubled([1, 192, 192, 128], [2, 2], 64).published_size(),
         case([1, 192, 192, 128], [3, 3], 128).published_size(),
         case([1, 96, 96, 256], [3, 3], 256).published_size(),
         case([1, 48, 48, 512], [3, 3], 512).published_size(),
@@ -269,5 +322,20 @@ fn cases() -> Vec<Case> {
 
 fn case(x: [usize; 4], kernel: [usize; 2], co: usize) -> Case {
     let dy = [x[0], x[1], x[2], co];
-    Case::new(Conv2dWeightGradient { kernel, exact: false }, [x, dy]).tolerance(1e-6)
+    Case::new(Conv2dWeightGradient { kernel, ..Conv2dWeightGradient::default() }, [x, dy]).tolerance(1e-6)
+}
+
+const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
+
+fn doubled(x: [usize; 4], kernel: [usize; 2], co: usize) -> Case {
+    let dy = [x[0], 2 * x[1], 2 * x[2], co];
+    Case::new(Conv2dWeightGradient { kernel, doubled: true, ..Conv2dWeightGradient::default() }, [x, dy])
+        .tolerance(1e-6)
+}
+
+/// A map with a prologue and `ci` channels in all, and a kernel of 3 x 3.
+fn fused(x: [usize; 4], prologue: Prologue, ci: usize, co: usize) -> Case {
+    let operator = Conv2dWeightGradient { kernel: [3, 3], prologue, ..Conv2dWeightGradient::default() };
+    let dy = Shape::from([x[0], x[1], x[2], co]);
+    prologue::case(operator, prologue, x.into(), ci, &[dy]).tolerance(1e-6)
 }

@@ -2,20 +2,25 @@
 
 use std::any::Any;
 
-use rayon::prelude::*;
-
+use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use super::global_average_pool_gradient::GlobalAveragePoolGradient;
-use crate::error::Result;
+use super::prologue::{self, Prologue};
+use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, extent};
+use crate::numeric::reduce;
 use crate::{kernel, params};
 
 /// (N, H, W, C) to (N, 1, 1, C): the mean of each channel over the map.
-#[derive(Debug, Clone, Copy)]
-pub struct GlobalAveragePool;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GlobalAveragePool {
+    /// How the map is read.
+    pub prologue: Prologue,
+}
 
-pub(super) const ENTRY: Entry = Entry { name: "global_average_pool", kernels: &[&PARTS, &MEAN], cases };
+pub(super) const ENTRY: Entry =
+    Entry { name: "global_average_pool", kernels: &[&PARTS, &MEAN, &prologue::KERNEL], cases };
 
 static PARTS: Kernel = kernel!("global_average_pool_parts");
 static MEAN: Kernel = kernel!("global_average_pool");
@@ -37,7 +42,8 @@ impl Operator for GlobalAveragePool {
     }
 
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        let [x] = case::arity(self.name(), inputs)?;
+        let merged = self.prologue.merge(self.name(), inputs)?;
+        let [x] = case::arity(self.name(), &merged)?;
         let [n, _, _, c] = case::nhwc(self.name(), x)?;
         Ok(vec![Shape::from([n, 1, 1, c])])
     }
@@ -47,7 +53,7 @@ impl Operator for GlobalAveragePool {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [n, h, w, c] = shapes.inputs[0].padded4();
+        let [n, h, w, c] = self.prologue.merged(shapes).inputs[0].padded4();
         let spans = spans(h * w);
         let item = caps.item(&[c]);
         let c = c / item;
@@ -56,46 +62,46 @@ impl Operator for GlobalAveragePool {
         let mean = MeanParams { count: extent(n * c), channels, spans: extent(spans), pixels };
         let (to_scratch, from_scratch) =
             (vec![Binding::Input(0), Binding::ScratchOut(0)], vec![Binding::ScratchIn(0), Binding::Output(0)]);
-        Ok(vec![
+        let plain = vec![
             Launch::new(&PARTS, to_scratch, &parts, n * spans * c.div_ceil(64)).with_item(item),
             Launch::new(&MEAN, from_scratch, &mean, (n * c).div_ceil(256)).with_item(item),
-        ])
+        ];
+        Ok(self.prologue.launches(shapes, 1, plain))
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
-        let [n, h, w, c] = shapes.inputs[0].padded4();
-        vec![n * spans(h * w) * c]
+        let [n, h, w, c] = self.prologue.merged(shapes).inputs[0].padded4();
+        self.prologue.scratch(shapes, vec![n * spans(h * w) * c])
+    }
+
+    fn batched(&self, _shapes: &Shapes) -> Vec<bool> {
+        self.prologue.batched()
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
-        let [n, h, w, c] = shapes.inputs[0].padded4();
-        #[expect(clippy::cast_precision_loss, reason = "the sum is in f64")]
-        let count = (h * w) as f64;
-        for b in 0..n {
-            let map = &inputs[0][b * h * w * c..(b + 1) * h * w * c];
-            // Sums per row in f64, added in a fixed order: the same result on any number of threads.
-            let rows: Vec<Vec<f64>> = map
-                .par_chunks(w * c)
-                .map(|row| {
-                    let mut sum = vec![0.0_f64; c];
-                    for pixel in row.chunks_exact(c) {
-                        for (s, &x) in sum.iter_mut().zip(pixel) {
-                            *s += f64::from(x);
-                        }
+        let (x, _) = self.prologue.source(shapes, inputs);
+        let [n, h, w, _] = shapes.inputs[0].padded4();
+        let (c, pixels) = (x.channels(), h * w);
+        for (sample, out) in outputs[0].chunks_exact_mut(c).enumerate().take(n) {
+            let sums = reduce::sum(pixels, c, c, |range, sums| {
+                let mut values = vec![0.0; c];
+                for pixel in range {
+                    let row = sample * pixels + pixel;
+                    x.read(row..row + 1, 0..c, &mut values, c);
+                    for (sum, &value) in sums.iter_mut().zip(&values) {
+                        *sum += f64::from(value);
                     }
-                    sum
-                })
-                .collect();
-            for (q, out) in outputs[0][b * c..(b + 1) * c].iter_mut().enumerate() {
-                #[expect(clippy::cast_possible_truncation, reason = "the mean as f32 is the result")]
-                let mean = (rows.iter().map(|row| row[q]).sum::<f64>() / count) as f32;
-                *out = mean;
+                }
+            });
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = reduce::narrow(sum / pixels as f64);
             }
         }
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
-        let [n, h, w, c] = shapes.inputs[0].padded4();
+        let inputs = self.prologue.reference(shapes, inputs);
+        let [n, h, w, c] = self.prologue.merged(shapes).inputs[0].padded4();
         let mut out = vec![0.0; n * c];
         for b in 0..n {
             for p in 0..h * w {
@@ -114,6 +120,9 @@ impl Operator for GlobalAveragePool {
         _outputs: &[TensorId],
         output_gradients: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
+        if !self.prologue.is_plain() {
+            return Err(Error::NoGradient { operator: self.name() });
+        }
         let &[Some(dy)] = output_gradients else { return Ok(vec![None; 1]) };
         let [_, height, width, _] = graph.shape(inputs[0]).padded4();
         Ok(vec![Some(graph.apply(GlobalAveragePoolGradient { height, width }, &[dy])?)])
@@ -126,11 +135,19 @@ impl Operator for GlobalAveragePool {
 
 fn cases() -> Vec<Case> {
     vec![
-        Case::new(GlobalAveragePool, [[2, 5, 7, 3]]),
-        Case::new(GlobalAveragePool, [[1, 1, 1, 1]]),
-        Case::new(GlobalAveragePool, [[3, 17, 33, 65]]),
-        Case::new(GlobalAveragePool, [[2, 37, 33, 260]]),
-        Case::new(GlobalAveragePool, [[2, 64, 64, 8]]),
-        Case::new(GlobalAveragePool, [[1, 384, 384, 64]]).published_size(),
+        Case::new(GlobalAveragePool::default(), [[2, 5, 7, 3]]),
+        Case::new(GlobalAveragePool::default(), [[1, 1, 1, 1]]),
+        Case::new(GlobalAveragePool::default(), [[3, 17, 33, 65]]),
+        Case::new(GlobalAveragePool::default(), [[2, 37, 33, 260]]),
+        Case::new(GlobalAveragePool::default(), [[2, 64, 64, 8]]),
+        fused([2, 17, 33, 5]),
+        fused([1, 40, 30, 64]),
+        Case::new(GlobalAveragePool::default(), [[1, 384, 384, 64]]).published_size(),
     ]
+}
+
+/// A map that is normalised.
+fn fused(x: [usize; 4]) -> Case {
+    let prologue = Prologue { normalised: Some(Activation::LeakyRelu { slope: 0.2 }), joined: false };
+    prologue::case(GlobalAveragePool { prologue }, prologue, x.into(), x[3], &[])
 }

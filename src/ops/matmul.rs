@@ -2,9 +2,11 @@
 
 use std::any::Any;
 
+use super::activation::Activation;
 use super::case::{Case, Entry};
 use super::gpu_work::{self, GpuWork, tile};
 use super::matmul_weight_gradient::MatMulWeightGradient;
+use super::prologue::{self, Prologue};
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
@@ -19,12 +21,19 @@ use crate::{kernel, params};
 ///
 /// With a matrix b (K, N), a may have any rank (..., K): a dense layer over its innermost axis, and `transpose_a` needs
 /// rank 2. With b of rank 3, (B, K, N), a is (B, M, K): B products. Transposed operands are stored (K, M) and (N, K).
-#[derive(Debug, Clone, Copy, Default)]
+///
+/// Inputs: a, b, optionally bias, optionally an addend like the result. For a dense layer, a and the addend may be several
+/// inputs each, see [`Prologue`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct MatMul {
     /// a is stored (K, M).
     pub transpose_a: bool,
     /// b is stored (N, K).
     pub transpose_b: bool,
+    /// How a is read.
+    pub prologue: Prologue,
+    /// How a map that is added to the result is read, if there is one; it is not joined.
+    pub addend: Option<Prologue>,
 }
 
 /// The extents of a product.
@@ -56,13 +65,14 @@ impl MatMul {
 
 pub(super) const ENTRY: Entry = Entry {
     name: "matmul",
-    kernels: &[&PLAIN_KERNEL, &TILED, &SUM, &gpu_work::FILL_ROWS, &gpu_work::TRANSPOSE],
+    kernels: &[&PLAIN_KERNEL, &TILED, &SUM, &gpu_work::FILL_ROWS, &gpu_work::TRANSPOSE, &prologue::KERNEL, &ADDEND],
     cases,
 };
 
 static PLAIN_KERNEL: Kernel = kernel!("matmul_plain");
 pub(super) static TILED: Kernel = kernel!("matmul_tiled", "tile");
 static SUM: Kernel = kernel!("matmul_sum");
+static ADDEND: Kernel = kernel!("matmul_addend");
 
 /// With fewer columns most of a tile's 64 would be empty.
 const TILED_FROM: usize = 16;
@@ -85,6 +95,7 @@ impl MatMul {
         (e.k.div_ceil(length), length)
     }
 
+    /// Of the product alone.
     fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
         let mut work = GpuWork::default();
         let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
@@ -216,6 +227,66 @@ params! {
 }
 params! { struct SumParams { count: u32, parts: u32, n: u32, has_bias: u32 } }
 
+params! { struct AddendParams { count: u32, channels: u32, normalised: u32, slope: f32 } }
+
+impl MatMul {
+    /// The product alone.
+    fn plain_form(self) -> Self {
+        Self { prologue: Prologue::default(), addend: None, ..self }
+    }
+
+    /// Whether there is nothing but the product and its bias.
+    fn is_plain(self) -> bool {
+        self == self.plain_form()
+    }
+
+    /// Number of inputs before the addend's.
+    fn before_addend(self, inputs: usize) -> usize {
+        inputs.saturating_sub(self.addend.map_or(0, Prologue::inputs))
+    }
+
+    /// The shapes of the product alone.
+    fn merged(self, shapes: &Shapes) -> Shapes {
+        let mut merged = self.prologue.merged(shapes);
+        merged.inputs.truncate(self.before_addend(merged.inputs.len()));
+        merged
+    }
+
+    /// The addend's inputs.
+    fn addend_shapes(self, shapes: &Shapes) -> Shapes {
+        let first = self.before_addend(shapes.inputs.len());
+        Shapes { inputs: shapes.inputs[first..].to_vec(), outputs: Vec::new() }
+    }
+
+    /// With what comes before and after the product.
+    fn fused_gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let mut work = self.plain_form().gpu_work(&self.merged(shapes), caps);
+        if let Some(addend) = self.addend {
+            let count = shapes.outputs[0].elements();
+            let sum = work.temporary(count);
+            let to_sum = |binding| if binding == Binding::Output(0) { sum.write() } else { binding };
+            work.launches = std::mem::take(&mut work.launches).into_iter().map(|l| l.rebound(to_sum)).collect();
+            let params = AddendParams {
+                count: extent(count),
+                channels: extent(shapes.outputs[0].channels()),
+                normalised: u32::from(addend.normalised.is_some()),
+                slope: addend.normalised.unwrap_or_default().negative_slope(),
+            };
+            // In the product's count of inputs, which the prologue changes; an addend that is not normalised leaves the
+            // binding to itself.
+            let first = self.before_addend(shapes.inputs.len()) + 1 - self.prologue.inputs();
+            let affine = Binding::Input(first + usize::from(addend.normalised.is_some()));
+            let bindings = vec![sum.read(), Binding::Input(first), affine, Binding::Output(0)];
+            work.launch(&ADDEND, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP));
+        }
+        let (launches, scratch) = (std::mem::take(&mut work.launches), std::mem::take(&mut work.scratch));
+        GpuWork {
+            launches: self.prologue.launches(shapes, scratch.len(), launches),
+            scratch: self.prologue.scratch(shapes, scratch),
+        }
+    }
+}
+
 impl Operator for MatMul {
     fn name(&self) -> &'static str {
         ENTRY.name
@@ -224,7 +295,9 @@ impl Operator for MatMul {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let wrong =
             || Error::shape(self.name(), format!("{inputs:?}"), "a (..., M, K), b (K, N) and optionally bias (N)");
-        let (a, b, bias) = match inputs {
+        let mut merged = self.prologue.merge(self.name(), inputs)?;
+        let addend = merged.split_off(self.before_addend(merged.len()));
+        let (a, b, bias) = match merged.as_slice() {
             [a, b] => (a, b, None),
             [a, b, bias] => (a, b, Some(bias)),
             _ => return Err(wrong()),
@@ -233,38 +306,65 @@ impl Operator for MatMul {
         if bias.is_some_and(|s| s.len() != 1 || s[0] != e.n) {
             return Err(wrong());
         }
-        Ok(vec![match a.len() {
+        let out = match a.len() {
             2 => Shape::from([e.m, e.n]),
             3 if b.len() == 3 => Shape::from([e.batch, e.m, e.n]),
             _ => a.with_channels(e.n),
-        }])
+        };
+        // Fused forms are dense layers.
+        if !self.is_plain() && (self.transpose_a || b.len() != 2) {
+            return Err(wrong());
+        }
+        if let Some(read) = self.addend {
+            let whole = read.merge(self.name(), &addend)?;
+            if read.joined || whole != [out.clone()] {
+                return Err(wrong());
+            }
+        }
+        Ok(vec![out])
     }
 
     fn cost(&self, shapes: &Shapes) -> Cost {
+        let merged = self.merged(shapes);
         Cost {
             flop: self
-                .extents(&shapes.inputs[0], &shapes.inputs[1])
+                .extents(&merged.inputs[0], &merged.inputs[1])
                 .map_or(0, |e| 2 * (e.batch * e.m * e.n * e.k) as u64),
             bytes: bytes_moved(shapes),
         }
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(self.gpu_work(shapes, caps).launches)
+        Ok(self.fused_gpu_work(shapes, caps).launches)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.gpu_work(shapes, caps).scratch
+        self.fused_gpu_work(shapes, caps).scratch
     }
 
     fn batched(&self, shapes: &Shapes) -> Vec<bool> {
         // The outermost axis of a transposed matrix is the summed one.
-        let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
-        vec![a.len() > 2 || !self.transpose_a, b.len() == 3, false][..shapes.inputs.len()].to_vec()
+        let merged = self.merged(shapes);
+        let (a, b) = (&merged.inputs[0], &merged.inputs[1]);
+        let mut batched = self.prologue.batched();
+        batched[0] = a.len() > 2 || !self.transpose_a;
+        batched.push(b.len() == 3);
+        batched.resize(self.before_addend(shapes.inputs.len()), false);
+        batched.extend(self.addend.into_iter().flat_map(Prologue::batched));
+        batched
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
-        let Some(e) = self.extents(&shapes.inputs[0], &shapes.inputs[1]) else { return };
+        let merged = self.merged(shapes);
+        let Some(e) = self.extents(&merged.inputs[0], &merged.inputs[1]) else { return };
+        if !self.is_plain() {
+            let (product, addend) = inputs.split_at(self.before_addend(inputs.len()));
+            let (a, others) = self.prologue.source(shapes, product);
+            let b = gemm::Matrix { data: others[0], transposed: self.transpose_b };
+            let addend = self.addend.map(|read| read.source(&self.addend_shapes(shapes), addend).0);
+            gemm::multiply_map([e.n, e.k], a, b, others.get(1).copied(), addend, outputs[0]);
+            return;
+        }
         let bias = inputs.get(2).copied();
         for i in 0..e.batch {
             let a = gemm::Matrix { data: &inputs[0][i * e.m * e.k..], transposed: self.transpose_a };
@@ -274,8 +374,12 @@ impl Operator for MatMul {
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {
-        let Some(e) = self.extents(&shapes.inputs[0], &shapes.inputs[1]) else { return vec![Vec::new()] };
-        let (a, b) = (inputs[0], inputs[1]);
+        let merged = self.merged(shapes);
+        let Some(e) = self.extents(&merged.inputs[0], &merged.inputs[1]) else { return vec![Vec::new()] };
+        let (product, addend) = inputs.split_at(self.before_addend(inputs.len()));
+        let addend = self.addend.map(|read| read.reference(&self.addend_shapes(shapes), addend).swap_remove(0));
+        let inputs = self.prologue.reference(shapes, product);
+        let (a, b) = (&inputs[0], &inputs[1]);
         let mut out = Vec::with_capacity(e.batch * e.m * e.n);
         for batch in 0..e.batch {
             for i in 0..e.m {
@@ -286,6 +390,7 @@ impl Operator for MatMul {
                         let at_b = if self.transpose_b { j * e.k + q } else { q * e.n + j };
                         sum += a[batch * e.m * e.k + at_a] * b[batch * e.k * e.n + at_b];
                     }
+                    sum += addend.as_ref().map_or(0.0, |addend| addend[out.len()]);
                     out.push(sum);
                 }
             }
@@ -300,9 +405,12 @@ impl Operator for MatMul {
         _outputs: &[TensorId],
         output_gradients: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
+        if !self.is_plain() {
+            return Err(Error::NoGradient { operator: self.name() });
+        }
         let &[Some(dy)] = output_gradients else { return Ok(vec![None; inputs.len()]) };
         let (a, b) = (inputs[0], inputs[1]);
-        let product = |transpose_a: bool, transpose_b: bool| Self { transpose_a, transpose_b };
+        let product = |transpose_a: bool, transpose_b: bool| Self { transpose_a, transpose_b, ..Self::default() };
         // y = a b: da = dy b^T and db = a^T dy, or the transposes of these where an operand is stored transposed.
         let da = if self.transpose_a {
             graph.apply(product(self.transpose_b, true), &[b, dy])?
@@ -312,7 +420,7 @@ impl Operator for MatMul {
         let pair = if self.transpose_b { [dy, a] } else { [a, dy] };
         let db = match (self.transpose_a, graph.shape(b).len()) {
             // All rows of a dense layer share the matrix.
-            (false, 2) => graph.apply(MatMulWeightGradient, &pair)?,
+            (false, 2) => graph.apply(MatMulWeightGradient::default(), &pair)?,
             _ => graph
                 .apply(product(self.transpose_b || !self.transpose_a, self.transpose_a && self.transpose_b), &pair)?,
         };
@@ -336,12 +444,18 @@ fn cases() -> Vec<Case> {
         Case::new(PLAIN, [[64, 16], [16, 64]]),
         Case::new(PLAIN, [[65, 33], [33, 127]]),
         Case::new(PLAIN, [[3, 7, 5], [3, 5, 11]]),
-        Case::new(MatMul { transpose_a: true, transpose_b: false }, [[19, 6], [19, 34]]),
-        Case::new(MatMul { transpose_a: false, transpose_b: true }, [[2, 66, 19], [2, 34, 19]]),
-        Case::new(MatMul { transpose_a: true, transpose_b: true }, [[2, 19, 6], [2, 34, 19]]),
-        Case::new(MatMul { transpose_a: false, transpose_b: true }, [Shape::from([2, 3, 5, 17]), Shape::from([9, 17])]),
-        Case::new(MatMul { transpose_a: true, transpose_b: true }, [[19, 6], [34, 19]]),
-        Case::new(MatMul { transpose_a: true, transpose_b: false }, [[2, 19, 6], [2, 19, 34]]),
+        Case::new(product(true, false), [[19, 6], [19, 34]]),
+        Case::new(product(false, true), [[2, 66, 19], [2, 34, 19]]),
+        Case::new(product(true, true), [[2, 19, 6], [2, 34, 19]]),
+        Case::new(product(false, true), [Shape::from([2, 3, 5, 17]), Shape::from([9, 17])]),
+        Case::new(product(true, true), [[19, 6], [34, 19]]),
+        Case::new(product(true, false), [[2, 19, 6], [2, 19, 34]]),
+        fused([2, 5, 7, 3].into(), read(Some(LEAKY), false), [3, 9], true, None),
+        fused([2, 20, 30, 16].into(), read(Some(LEAKY), true), [37, 20], false, Some(read(Some(LEAKY), false))),
+        fused([1, 8, 11, 5].into(), read(None, true), [26, 64], true, Some(read(None, false))),
+        fused([1, 30, 40, 32].into(), read(Some(Activation::Identity), true), [64, 36], false, None),
+        fused([3, 7].into(), read(None, false), [7, 5], true, Some(read(None, false))),
+        fused([1, 1, 1, 1040].into(), read(None, false), [1040, 20], true, Some(read(None, false))),
         Case::new(PLAIN, [Shape::from([1, 384, 384, 64]), Shape::from([64, 64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 16384]), Shape::from([16384, 64]), Shape::from([64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 64]), Shape::from([64, 256]), Shape::from([256])]).published_size(),
@@ -349,4 +463,25 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-const PLAIN: MatMul = MatMul { transpose_a: false, transpose_b: false };
+const PLAIN: MatMul = product(false, false);
+
+const fn product(transpose_a: bool, transpose_b: bool) -> MatMul {
+    MatMul { transpose_a, transpose_b, prologue: read(None, false), addend: None }
+}
+
+const LEAKY: Activation = Activation::LeakyRelu { slope: 0.2 };
+
+const fn read(normalised: Option<Activation>, joined: bool) -> Prologue {
+    Prologue { normalised, joined }
+}
+
+/// A dense layer with a prologue and `k` channels in all, and an addend.
+fn fused(a: Shape, prologue: Prologue, [k, n]: [usize; 2], bias: bool, addend: Option<Prologue>) -> Case {
+    let mut others = vec![Shape::from([k, n])];
+    others.extend(bias.then(|| Shape::from([n])));
+    if let Some(addend) = addend {
+        others.push(a.with_channels(n));
+        others.extend(addend.normalised.map(|_| Shape::from([2, n])));
+    }
+    prologue::case(MatMul { prologue, addend, ..PLAIN }, prologue, a, k, &others)
+}

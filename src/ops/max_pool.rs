@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::case::{self, Case, Entry};
@@ -50,14 +51,18 @@ impl Operator for MaxPool {
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let [_, _, w, c] = shapes.inputs[0].padded4();
+        let arch = Arch::new();
         outputs[0].par_chunks_mut(w / 2 * c).zip(inputs[0].par_chunks(2 * w * c)).for_each(|(out, rows)| {
             let (top, bottom) = rows.split_at(w * c);
-            for (x, out) in out.chunks_exact_mut(c).enumerate() {
-                let (t, b) = (&top[2 * x * c..][..2 * c], &bottom[2 * x * c..][..2 * c]);
-                for (q, o) in out.iter_mut().enumerate() {
-                    *o = t[q].max(t[c + q]).max(b[q]).max(b[c + q]);
+            arch.dispatch(|| {
+                for (x, out) in out.chunks_exact_mut(c).enumerate() {
+                    let (t, b) = (&top[2 * x * c..][..2 * c], &bottom[2 * x * c..][..2 * c]);
+                    let ((t0, t1), (b0, b1)) = (t.split_at(c), b.split_at(c));
+                    for ((((o, t0), t1), b0), b1) in out.iter_mut().zip(t0).zip(t1).zip(b0).zip(b1) {
+                        *o = t0.max(*t1).max(b0.max(*b1));
+                    }
                 }
-            }
+            });
         });
     }
 

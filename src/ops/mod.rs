@@ -7,6 +7,7 @@ pub mod attention;
 pub mod attention_gradient;
 pub mod batch_norm;
 pub mod batch_norm_gradient;
+pub mod batch_norm_statistics;
 pub mod batch_norm_training;
 pub mod batch_norm_training_gradient;
 pub mod broadcast;
@@ -43,8 +44,11 @@ pub mod max_pool;
 pub mod max_pool_gradient;
 pub mod moving_average;
 pub mod multiply;
+pub mod product_sum;
+pub mod prologue;
 pub mod reshape;
 pub mod scale;
+pub mod scaled_sum;
 pub mod sharpness_step;
 pub mod sigmoid;
 pub mod sigmoid_gradient;
@@ -64,6 +68,7 @@ mod partial_sums;
 
 pub use activation::Activation;
 pub use case::{Case, Entry, Fill};
+pub use prologue::Prologue;
 
 /// Publishes each operator's type and lists its entry.
 macro_rules! registry {
@@ -82,6 +87,7 @@ registry! {
     attention_gradient::AttentionGradient,
     batch_norm::BatchNorm,
     batch_norm_gradient::BatchNormGradient,
+    batch_norm_statistics::BatchNormStatistics,
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
     concat::Concat,
@@ -112,8 +118,10 @@ registry! {
     max_pool_gradient::MaxPoolGradient,
     moving_average::MovingAverage,
     multiply::Multiply,
+    product_sum::ProductSum,
     reshape::Reshape,
     scale::Scale,
+    scaled_sum::ScaledSum,
     sharpness_step::SharpnessStep,
     sigmoid::Sigmoid,
     sigmoid_gradient::SigmoidGradient,

@@ -17,9 +17,18 @@ pub struct UpsampleNearest;
 
 pub(super) const ENTRY: Entry = Entry { name: "upsample_nearest", kernels: &[&KERNEL], cases };
 
-static KERNEL: Kernel = kernel!("upsample_nearest");
+pub(super) static KERNEL: Kernel = kernel!("upsample_nearest");
 
 params! { struct NearestParams { count: u32, width: u32, channels: u32 } }
+
+/// The launch that makes an output of this shape.
+pub(super) fn launch(out: &Shape, caps: &Caps) -> Launch {
+    let [_, _, width, channels] = out.padded4();
+    let item = caps.item(&[channels]);
+    let count = out.elements() / item;
+    let [width, channels] = [width, channels / item].map(extent);
+    Launch::elementwise(&KERNEL, 1, &NearestParams { count: extent(count), width, channels }, count).with_item(item)
+}
 
 impl Operator for UpsampleNearest {
     fn name(&self) -> &'static str {
@@ -37,12 +46,7 @@ impl Operator for UpsampleNearest {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [_, _, width, channels] = shapes.outputs[0].padded4();
-        let item = caps.item(&[channels]);
-        let count = shapes.outputs[0].elements() / item;
-        let [width, channels] = [width, channels / item].map(extent);
-        let params = NearestParams { count: extent(count), width, channels };
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
+        Ok(vec![launch(&shapes.outputs[0], caps)])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {

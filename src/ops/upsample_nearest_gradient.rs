@@ -2,12 +2,11 @@
 
 use std::any::Any;
 
-use rayon::prelude::*;
-
 use super::case::{self, Case, Entry};
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, extent};
+use crate::numeric::conv::sum_quads;
 use crate::{kernel, params};
 
 /// (N, 2H, 2W, C) to (N, H, W, C): the sum of each 2 x 2 block.
@@ -16,9 +15,16 @@ pub struct UpsampleNearestGradient;
 
 pub(super) const ENTRY: Entry = Entry { name: "upsample_nearest_gradient", kernels: &[&KERNEL], cases };
 
-static KERNEL: Kernel = kernel!("upsample_nearest_gradient");
+pub(super) static KERNEL: Kernel = kernel!("upsample_nearest_gradient");
 
 params! { struct NearestParams { count: u32, width: u32, channels: u32 } }
+
+/// The launch that makes an output of this shape.
+pub(super) fn launch(out: &Shape) -> Launch {
+    let count = out.elements();
+    let [_, _, width, channels] = out.padded4().map(extent);
+    Launch::elementwise(&KERNEL, 1, &NearestParams { count: extent(count), width, channels }, count)
+}
 
 impl Operator for UpsampleNearestGradient {
     fn name(&self) -> &'static str {
@@ -39,24 +45,12 @@ impl Operator for UpsampleNearestGradient {
     }
 
     fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        let count = shapes.outputs[0].elements();
-        let [_, _, width, channels] = shapes.outputs[0].padded4().map(extent);
-        Ok(vec![Launch::elementwise(&KERNEL, 1, &NearestParams { count: extent(count), width, channels }, count)])
+        Ok(vec![launch(&shapes.outputs[0])])
     }
 
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
-        let [_, _, w, c] = shapes.outputs[0].padded4();
-        outputs[0].par_chunks_mut(w * c).zip(inputs[0].par_chunks(4 * w * c)).for_each(|(out, rows)| {
-            let (top, bottom) = rows.split_at(2 * w * c);
-            let pairs = top.chunks_exact(2 * c).zip(bottom.chunks_exact(2 * c));
-            for (out, (t, b)) in out.chunks_exact_mut(c).zip(pairs) {
-                let (t0, t1) = t.split_at(c);
-                let (b0, b1) = b.split_at(c);
-                for ((((o, t0), t1), b0), b1) in out.iter_mut().zip(t0).zip(t1).zip(b0).zip(b1) {
-                    *o = (t0 + t1) + (b0 + b1);
-                }
-            }
-        });
+        let [_, _, w, c] = shapes.inputs[0].padded4();
+        sum_quads(inputs[0], [w, c], outputs[0]);
     }
 
     fn reference(&self, shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {

@@ -87,7 +87,7 @@ impl Plan {
     /// # Errors
     /// Fused nodes whose shapes do not fit, which would be a defect of the fusion rules.
     pub fn new(graph: &Graph, target: &Target, options: &PlanOptions) -> Result<Self> {
-        let mut graph = fusion::fuse_convolutions(graph)?;
+        let mut graph = fusion::fuse(graph)?;
         if options.exact {
             graph.make_exact();
         }

@@ -5,6 +5,8 @@ use crate::graph::TensorId;
 use crate::model::network::inference_graph;
 use crate::model::{Feature, Location, ModelConfig};
 use crate::ops::{Add, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu};
+use crate::train::graph::{Purpose, training_graph};
+use crate::train::{AdamSettings, Objective};
 
 fn tiny() -> ModelConfig {
     ModelConfig { filters: 8, embedding: 8, mlp: 32, blocks: 2, heads: 2, tile: 64, ..ModelConfig::default() }
@@ -160,4 +162,58 @@ fn what_is_planned_is_what_is_allocated() {
         graph.sources(Source::Parameter).map(|(_, t)| (t.name.clone(), vec![0.1; t.shape.elements()])).collect();
     executor.load(&weights).expect("weights");
     assert_eq!(executor.plan().peak_bytes(), executor.allocated_bytes());
+}
+
+fn training(config: &ModelConfig, batch: usize) -> Graph {
+    let (objective, adam) = (Objective::default(), AdamSettings::default());
+    training_graph(config, batch, &objective, &adam, Purpose::Training).expect("a graph")
+}
+
+#[test]
+fn training_keeps_no_map_that_can_be_made_while_it_is_read() {
+    let config = tiny();
+    let plan = Plan::new(&training(&config, 1), &Target::Cpu, &PlanOptions::default()).expect("a plan");
+    for gone in ["concat", "upsample_nearest", "upsample_nearest_gradient"] {
+        assert_eq!(count(&plan, gone), 0, "{gone}");
+    }
+    // Two per fusion branch and residual block, one per up-convolution; those of the transformer's decoder are upsampled.
+    assert_eq!(count(&plan, "batch_norm_statistics"), 2 * 2 + 7 * 2 + 3);
+    assert_eq!(count(&plan, "batch_norm_training"), 4);
+    assert_eq!((count(&plan, "scaled_sum"), count(&plan, "product_sum")), (1, 2));
+}
+
+#[test]
+fn fusion_changes_no_result() {
+    let region = ModelConfig {
+        location: Location::published_regions(),
+        features: vec![Feature::Dem, Feature::Thermal, Feature::Optical],
+        tile: 32,
+        unet_steps: 2,
+        ..tiny()
+    };
+    for config in [ModelConfig { tile: 32, ..tiny() }, region] {
+        let graph = training(&config, 2);
+        let fused = fusion::fuse(&graph).expect("a fused graph");
+        let mut random = crate::ops::case_values::Random::new(1);
+        let given = |t: &&crate::graph::Tensor| matches!(t.source, Source::Input | Source::Parameter);
+        let mut values = std::collections::HashMap::new();
+        for tensor in graph.tensors().iter().filter(given) {
+            let draws = (0..tensor.shape.elements()).map(|_| 0.1 + f64::from(random.unit()));
+            values.insert(tensor.name.clone(), draws.collect::<Vec<f64>>());
+        }
+        let [expected, found] = [&graph, &fused].map(|g| g.evaluate_reference(&values).expect("values"));
+        for (name, expected) in expected {
+            for (a, b) in expected.iter().zip(&found[&name]) {
+                assert!((a - b).abs() <= 1e-9 * a.abs().max(1.0), "{name}: {b} instead of {a}");
+            }
+        }
+    }
+}
+
+#[test]
+fn training_at_the_published_size_fits_in_eight_gibibytes() {
+    let plan = Plan::new(&training(&ModelConfig::default(), 8), &Target::Cpu, &PlanOptions::default()).expect("a plan");
+    let gib = plan.peak_bytes() as f64 / f64::from(1 << 30);
+    println!("{gib:.2} GiB");
+    assert!(gib <= 8.0, "{gib:.2} GiB: {:?}", plan.largest_tensors(20));
 }

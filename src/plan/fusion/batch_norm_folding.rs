@@ -1,13 +1,14 @@
-//! Rewrites of a graph into an equal one with fewer steps.
+//! What surrounds the convolutions of a graph for inference, folded into them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::readers::{Readers, as_operator, is};
 use crate::error::Result;
-use crate::graph::{Graph, Node, Operator, Source, TensorId};
+use crate::graph::{Graph, Node, Source, TensorId};
 use crate::ops::{Activation, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu, UpsampleNearest};
 
-/// Fuses what surrounds the convolutions into them.
+/// Folds what surrounds the convolutions into them.
 ///
 /// - `upsample_nearest, convolution` becomes a convolution of the doubled input, which never makes the large map.
 /// - `convolution, batch norm[, leaky relu]` becomes one convolution with folded weights and a fused activation.
@@ -16,11 +17,7 @@ use crate::ops::{Activation, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu, Upsamp
 ///
 /// # Errors
 /// Shapes that do not fit, which would be a defect of a rule.
-pub fn fuse_convolutions(graph: &Graph) -> Result<Graph> {
-    if !graph.assignments().is_empty() {
-        // Training: nothing stays constant, and the gradients read what fusion would hide.
-        return Ok(graph.clone());
-    }
+pub(super) fn fold_into_convolutions(graph: &Graph) -> Result<Graph> {
     let readers = Readers::of(graph);
     let mut copy = Copy::of(graph);
     for node in graph.nodes() {
@@ -69,16 +66,8 @@ pub fn fuse_convolutions(graph: &Graph) -> Result<Graph> {
     Ok(copy.graph)
 }
 
-fn as_operator<T: Operator>(node: &Node) -> Option<(&Node, &T)> {
-    node.operator.as_any().downcast_ref().map(|operator| (node, operator))
-}
-
-fn is<T: Operator>(node: &Node) -> bool {
-    node.operator.as_any().is::<T>()
-}
-
 fn is_plain_convolution(node: &Node) -> bool {
-    as_operator::<Conv2d>(node).is_some_and(|(_, c)| c.activation == Activation::Identity && !c.doubled)
+    as_operator::<Conv2d>(node).is_some_and(|(_, c)| *c == Conv2d::default())
 }
 
 fn is_parameter(graph: &Graph, tensor: TensorId) -> bool {
@@ -90,33 +79,6 @@ fn is_constant_norm(graph: &Graph, node: &Node, before: &Node) -> bool {
     is::<BatchNorm>(node)
         && node.inputs[0] == before.outputs[0]
         && node.inputs[1..].iter().all(|t| is_parameter(graph, *t))
-}
-
-/// Which nodes read each tensor.
-struct Readers<'a> {
-    graph: &'a Graph,
-    of_tensor: Vec<Vec<usize>>,
-}
-
-impl<'a> Readers<'a> {
-    fn of(graph: &'a Graph) -> Self {
-        let mut of_tensor = vec![Vec::new(); graph.tensors().len()];
-        for (index, node) in graph.nodes().iter().enumerate() {
-            for input in &node.inputs {
-                of_tensor[input.index()].push(index);
-            }
-        }
-        Self { graph, of_tensor }
-    }
-
-    /// The one node that reads a node's output, once, if no other does and it is no result of the graph.
-    fn only(&self, node: &Node) -> Option<&'a Node> {
-        let output = node.outputs[0];
-        match self.of_tensor[output.index()].as_slice() {
-            [reader] if !self.graph.outputs().iter().any(|(_, t)| *t == output) => Some(&self.graph.nodes()[*reader]),
-            _ => None,
-        }
-    }
 }
 
 /// A graph that is being rewritten, and which of its tensors stand for the old ones.
