@@ -14,8 +14,9 @@ const FEWEST_SLOW: usize = 3;
 const SLOW: f64 = 10.0;
 /// Most runs: a median of so many does not get better.
 const MOST: usize = 1000;
-/// Spread, and slowing down over the runs, that are worth a warning.
-const WIDE: f64 = 0.1;
+/// Spread that is worth a warning.
+pub const WIDE: f64 = 0.1;
+/// Slowing down over the runs that is worth one.
 const DRIFTING: f64 = 0.05;
 
 /// How often to measure.

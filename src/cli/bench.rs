@@ -8,11 +8,12 @@ use anyhow::Result;
 use clap::{Args, ValueEnum, ValueHint};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::bench::breakdown::KernelTime;
 use crate::bench::cases::{self, Runner};
 use crate::bench::limits::{self, Limits};
 use crate::bench::network::{NetworkBench, drawn_weights};
 use crate::bench::report::{Benchmark, Device, Program, Report, SCHEMA, Settings};
-use crate::bench::statistics::Sampling;
+use crate::bench::statistics::{Sampling, WIDE};
 use crate::cli::bench_tables::{compared, measured};
 use crate::cli::device_args::DeviceArgs;
 use crate::cli::model_size::SizeOption;
@@ -130,6 +131,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             let runner = gpu.as_ref().map_or(Runner::Cpu, Runner::Gpu);
             let small = args.size == SizeOption::Small;
             report.kernels = cases::time(&entries, small, runner, sampling, &report.limits, &mut watch)?;
+            report.warnings.extend(noise(&report.kernels));
         }
         (_, None) => {}
         (what, Some(weights)) => {
@@ -159,6 +161,18 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return print_line(report.text()?.trim_end());
     }
     print_line(measured(&report))
+}
+
+/// What to say where the times of many kernels spread widely.
+fn noise(kernels: &[KernelTime]) -> Option<String> {
+    let wide = kernels.iter().filter(|k| k.spread.is_some_and(|spread| spread > WIDE)).count();
+    (4 * wide > kernels.len()).then(|| {
+        format!(
+            "half of the times of {wide} of {} kernels lie more than {:.0} % of the median apart: something else may be using the machine",
+            kernels.len(),
+            100.0 * WIDE
+        )
+    })
 }
 
 /// Refuses what makes no sense before anything is measured; gives the operators that are meant.
