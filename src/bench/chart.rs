@@ -48,7 +48,7 @@ fn draw(entrants: &[Entrant], measures: &[Measure]) -> String {
     );
     for (number, entrant) in entrants.iter().enumerate() {
         top += LINE;
-        let words = format!("{}: {}; {}", entrant.label, entrant.report.device.describe(), entrant.workload());
+        let words = format!("{}: {}", entrant.label, entrant.describe());
         let _ = writeln!(
             svg,
             "<rect x=\"20\" y=\"{:.1}\" width=\"11\" height=\"11\" fill=\"{}\"/><text x=\"38\" y=\"{top:.1}\" font-size=\"12\" \
@@ -103,14 +103,16 @@ fn group(svg: &mut String, top: f64, entrants: &[Entrant], measure: &Measure) ->
         };
         let _ = writeln!(
             svg,
-            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12\" \
-             stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\" fill=\"#111111\">{words}</text>",
+            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{}\"/>",
             y + 2.0,
             x - LEFT,
-            colour(number),
-            x + 6.0,
-            y + 13.5
+            colour(number)
         );
+        // White under the letters, where they cross a line.
+        for paint in ["stroke=\"#ffffff\" stroke-width=\"3\"", "fill=\"#111111\""] {
+            let (x, y) = (x + 6.0, y + 13.5);
+            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" {paint}>{words}</text>");
+        }
     }
     let _ = writeln!(svg, "<path d=\"M{LEFT} {first:.1}V{end:.1}\" stroke=\"{GREY}\"/>");
     end + BELOW

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::report::Report;
+use super::report::{Benchmark, Report};
 
 /// A report with the name it is shown by.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,16 @@ impl Entrant {
     #[must_use]
     pub fn new(path: &Path, report: Report) -> Self {
         Self { label: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), report }
+    }
+
+    /// Device and work in a line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let device = self.report.device.describe();
+        match self.report.benchmark {
+            Benchmark::Model | Benchmark::Train => format!("{device}; {}", self.workload()),
+            Benchmark::Kernels | Benchmark::Limits => device,
+        }
     }
 
     /// What the network was: numbers of different networks do not compare.

@@ -154,7 +154,7 @@ pub(super) fn compared(files: &[PathBuf], chart: Option<&Path>) -> Result<()> {
     }
     let mut text = String::new();
     for entrant in &entrants {
-        let _ = writeln!(text, "{}: {}; {}", entrant.label, entrant.report.device.describe(), entrant.workload());
+        let _ = writeln!(text, "{}: {}", entrant.label, entrant.describe());
         for warning in &entrant.report.warnings {
             let _ = writeln!(text, "  {warning}");
         }

@@ -134,6 +134,8 @@ impl Bench<'_> {
             let groups = usize::try_from(groups).unwrap_or(usize::MAX);
             let mut launch = Launch::new(kernel, vec![Binding::Output(0)], &params, groups);
             launch.constants.push(("FUSED", f64::from(fused)));
+            // The prelude of halves has quads only.
+            launch.item = if kernel.name == FMA_F16.name { 4 } else { 1 };
             let dispatch = self.dispatches(vec![launch], &[], &[&out])?;
             self.repeated(&dispatch, 1)
         })?;
@@ -260,7 +262,7 @@ mod tests {
             assert!((1..=256).contains(&resources.invocations), "{resources:?}");
         }
         let half = Launch::new(&FMA_F16, vec![Binding::Output(0)], &fma, 1);
-        let form = Form { item: 1, storage: Storage::F16, native_half: true };
+        let form = Form { item: 4, storage: Storage::F16, native_half: true };
         kernel::check(&half, form, &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
     }
 }
