@@ -9,6 +9,7 @@ use crate::gpu::device::select;
 use crate::gpu::{AdapterSummary, Gpu, GpuExecutor, adapters};
 use crate::graph::Graph;
 use crate::plan::PlanOptions;
+use crate::tuning_file::saved_tuning;
 
 /// A device as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +116,9 @@ pub fn executor(choice: &str, graph: &Graph, options: &PlanOptions) -> Result<Bo
 }
 
 fn on_gpu(choice: &DeviceChoice, graph: &Graph, options: &PlanOptions) -> Result<Box<dyn Executor>> {
-    Ok(Box::new(GpuExecutor::new(Gpu::open(&choice.to_string())?, graph, options)?))
+    let mut gpu = Gpu::open(&choice.to_string())?;
+    gpu.caps.tuning = saved_tuning(&gpu.summary).into();
+    Ok(Box::new(GpuExecutor::new(gpu, graph, options)?))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! - [`evaluate`]: how good a prediction is; confidence calibration.
 //! - [`model`]: the network, its configuration and its weights.
 //! - [`raster`]: GeoTIFF, grids, terrain, polygons.
-//! - [`device`]: which executor to use.
+//! - [`device`], [`tuning_file`]: which executor and which kernel variants to use.
 //! - [`gpu`], [`cpu`]: the two executors; [`executor`] is what they have in common.
 //! - [`plan`]: fusion, liveness and memory slots.
 //! - [`autograd`]: gradients as a transformation of the graph.
@@ -39,5 +39,6 @@ pub mod plan;
 pub mod raster;
 pub mod svg;
 pub mod train;
+pub mod tuning_file;
 
 pub use error::{Error, Result};

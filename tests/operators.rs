@@ -8,16 +8,9 @@ use std::path::Path;
 use glavitu::gpu::prelude::Form;
 use glavitu::gpu::single::{SENTINEL, SingleOperator};
 use glavitu::gpu::{ChangedKernels, kernel};
-use glavitu::graph::{Caps, Launch, Shapes, Storage, Tile};
+use glavitu::graph::{Caps, Launch, Shapes, Storage};
 use glavitu::ops::{Case, REGISTRY};
 use support::{assert_close, gpus, reference, shapes, values};
-
-/// The kernels that a device may be given.
-const VARIANTS: [(bool, Tile); 3] = [(false, Tile::Narrow), (false, Tile::Wide), (true, Tile::Narrow)];
-
-fn variant(plain_kernels: bool, tile: Tile) -> String {
-    if plain_kernels { "plain kernels".to_owned() } else { format!("{tile:?} tiles") }
-}
 
 /// Sentinels after every output.
 const TAIL: usize = 256;
@@ -105,12 +98,14 @@ fn the_cpu_gives_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn every_gpu_agrees_with_the_definitions() {
     let expectations = expectations();
-    for mut gpu in gpus() {
-        for (plain_kernels, tile) in VARIANTS {
-            gpu.caps = Caps { plain_kernels, tile, ..gpu.caps };
-            let device = format!("{} ({})", gpu.summary.name, variant(plain_kernels, tile));
-            for expected in &expectations {
-                let operator = expected.case.operator.as_ref();
+    for whole in gpus() {
+        for expected in &expectations {
+            let operator = expected.case.operator.as_ref();
+            let ways = expected.case.ways(&expected.shapes, &whole.caps).expect("every adapter's limits suffice");
+            for (way, caps) in ways {
+                let device = format!("{} {way}", whole.summary.name);
+                let mut gpu = whole.clone();
+                gpu.caps = caps;
                 let run = || {
                     let single = SingleOperator::new(&gpu, operator, &expected.shapes, TAIL)?;
                     single.write(&expected.inputs);
@@ -135,8 +130,7 @@ fn kernels_match_their_launches_and_the_default_limits() {
         let mut launched = BTreeSet::new();
         let cases = (entry.cases)().into_iter().flat_map(|case| [exact(&case), Some(case)]).flatten();
         for case in cases {
-            for (plain_kernels, tile) in VARIANTS {
-                let caps = Caps { plain_kernels, tile, ..Caps::default() };
+            for (_, caps) in case.ways(&shapes(&case), &Caps::default()).expect("default limits suffice") {
                 let launches = case.operator.launches(&shapes(&case), &caps).expect("default limits suffice");
                 assert!(!launches.is_empty(), "{} launches nothing", entry.name);
                 for launch in launches {

@@ -19,11 +19,13 @@ pub mod import;
 pub mod info;
 pub mod kernels;
 mod model_size;
+mod open_gpu;
 pub mod optimise_region;
 mod output_file;
 pub mod predict;
 mod scene_args;
 pub mod train;
+pub mod tune;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
 fn print_line(text: impl Display) -> anyhow::Result<()> {

@@ -176,6 +176,8 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             plain_kernels: false,
+            winograd: None,
+            tuning: Arc::default(),
             native_half: summary.f16,
             tile: if summary.is_software() { Tile::Wide } else { Tile::Narrow },
         };

@@ -1,8 +1,11 @@
 //! GPU work as plain data: what to run, with which constants and parameters, on how many workgroups.
 
+use std::sync::Arc;
+
 use bytemuck::NoUninit;
 
 use super::tile::Tile;
+use super::tuning::Tuning;
 
 /// What the device can do; operators choose kernel variants by it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +22,10 @@ pub struct Caps {
     pub native_half: bool,
     /// The tile of matrix products that suits the device.
     pub tile: Tile,
+    /// Whether convolutions that can take Winograd's form do; `None` leaves it to the fixed table.
+    pub winograd: Option<bool>,
+    /// Variants that were measured to be faster than the usual ones.
+    pub tuning: Arc<Tuning>,
 }
 
 impl Caps {
@@ -40,6 +47,8 @@ impl Default for Caps {
             plain_kernels: false,
             native_half: false,
             tile: Tile::Narrow,
+            winograd: None,
+            tuning: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod reference;
 pub mod shape;
 pub mod storage;
 pub mod tile;
+pub mod tuning;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
 pub use storage::Storage;
 pub use tile::Tile;
+pub use tuning::Tuning;
 
 use crate::error::{Error, Result};
 

@@ -52,6 +52,12 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
     /// A limit of the device that no variant can meet.
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>>;
 
+    /// The ways to compute the operator on a GPU for these shapes, the usual one first; nothing where there is one way only. `launches`
+    /// and `gpu_scratch` choose by [`Caps::chosen`]; see [`crate::graph::tuning`].
+    fn variants(&self, _shapes: &Shapes, _caps: &Caps) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Sizes in floats of the temporary tensors that the GPU launches need.
     fn gpu_scratch(&self, _shapes: &Shapes, _caps: &Caps) -> Vec<usize> {
         Vec::new()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Kernel, Operator, Shape};
+use crate::graph::{Caps, Kernel, Operator, Shape, Shapes, Tile};
 
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,30 @@ impl Case {
     pub fn fused(mut self) -> Self {
         self.fused = true;
         self
+    }
+
+    /// The ways in which the operator computes this case on a GPU, each with the capabilities that choose it: the usual one (whose name is
+    /// empty), plain kernels, the other tiles, every other variant. No two launch the same.
+    ///
+    /// # Errors
+    /// A limit of the device that no variant can meet.
+    pub fn ways(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<(&'static str, Caps)>> {
+        let operator = self.operator.as_ref();
+        let plain = ("plain kernels", Caps { plain_kernels: true, ..caps.clone() });
+        let tile = if caps.tile == Tile::Narrow { Tile::Wide } else { Tile::Narrow };
+        let tiles = ("the other tiles", Caps { tile, ..caps.clone() });
+        let variants = operator.variants(shapes, caps).into_iter();
+        let variants = variants.map(|name| (name, caps.with_variant(operator, shapes, name)));
+        let mut ways: Vec<(&'static str, Caps)> = Vec::new();
+        let mut known = Vec::new();
+        for (name, caps) in [("", caps.clone()), plain, tiles].into_iter().chain(variants) {
+            let launches = operator.launches(shapes, &caps)?;
+            if !known.contains(&launches) {
+                known.push(launches);
+                ways.push((name, caps));
+            }
+        }
+        Ok(ways)
     }
 
     /// The same as a case of the published model's size.

@@ -44,20 +44,33 @@ impl Conv2d {
     }
 
     /// For the shapes with x in one piece.
-    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+    fn gpu_convolution(self, shapes: &Shapes) -> GpuConvolution {
         let kernel = shapes.inputs[1].padded4();
-        let convolution = GpuConvolution {
+        GpuConvolution {
             x: shapes.inputs[0].padded4(),
             kernel,
             before: [(kernel[0] - 1) / 2, (kernel[1] - 1) / 2],
             doubled: self.doubled,
             exact: self.exact,
             slope: self.activation.negative_slope(),
-        };
+        }
+    }
+
+    /// The work and its temporary memory, with what comes before the convolution.
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let work = self.plain_gpu_work(&self.prologue.merged(shapes), &caps.chosen(&self, shapes));
+        GpuWork {
+            launches: self.prologue.launches(shapes, work.scratch.len(), work.launches),
+            scratch: self.prologue.scratch(shapes, work.scratch),
+        }
+    }
+
+    /// For the shapes with x in one piece.
+    fn plain_gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
         let bias = (shapes.inputs.len() > 2).then_some(Binding::Input(2));
         let tensors = Tensors { x: Binding::Input(0), kernel: Binding::Input(1), bias, out: Binding::Output(0) };
         let mut work = GpuWork::default();
-        convolution.add_to(&mut work, tensors, caps);
+        self.gpu_convolution(shapes).add_to(&mut work, tensors, caps);
         work
     }
 
@@ -117,12 +130,15 @@ impl Operator for Conv2d {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let work = self.gpu_work(&self.prologue.merged(shapes), caps);
-        Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
+        Ok(self.gpu_work(shapes, caps).launches)
+    }
+
+    fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
+        self.gpu_convolution(&self.prologue.merged(shapes)).variants(caps)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.prologue.scratch(shapes, self.gpu_work(&self.prologue.merged(shapes), caps).scratch)
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn batched(&self, shapes: &Shapes) -> Vec<bool> {

@@ -58,16 +58,21 @@ impl Conv2dInputGradient {
         Geometry { x, kernel, doubled: self.doubled, exact: self.exact }
     }
 
-    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+    fn gpu_convolution(self, shapes: &Shapes) -> GpuConvolution {
         let [kh, kw, ci, co] = shapes.inputs[1].padded4();
-        let convolution = GpuConvolution {
+        GpuConvolution {
             x: shapes.inputs[0].padded4(),
             kernel: [kh, kw, co, ci],
             before: [kh - 1 - (kh - 1) / 2, kw - 1 - (kw - 1) / 2],
             doubled: false,
             exact: self.exact,
             slope: 1.0,
-        };
+        }
+    }
+
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let (convolution, caps) = (self.gpu_convolution(shapes), &caps.chosen(&self, shapes));
+        let [kh, kw, ci, co] = shapes.inputs[1].padded4();
         let mut work = GpuWork::default();
         // Counted backwards, rows and columns of taps are flipped together.
         let kernel = work.transposed(Binding::Input(1), [kh * kw, ci, co], true);
@@ -108,6 +113,10 @@ impl Operator for Conv2dInputGradient {
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         Ok(self.gpu_work(shapes, caps).launches)
+    }
+
+    fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
+        self.gpu_convolution(shapes).variants(caps)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {

@@ -11,7 +11,7 @@ use super::sum_to;
 use super::upsample_nearest;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, Tile, extent};
+use crate::graph::{Binding, Caps, Cost, Kernel, Launch, Operator, Shape, Shapes, Tile, extent, tuning};
 use crate::numeric::conv_weight_gradient;
 use crate::{kernel, params};
 
@@ -111,6 +111,14 @@ impl Extents {
         (self.pixels().div_ceil(length), length)
     }
 
+    /// The variants, the usual one first; none where there are too few channels for tiles.
+    pub(super) fn variants(self, caps: &Caps) -> Vec<&'static str> {
+        if self.co < TILED_FROM {
+            return Vec::new();
+        }
+        tuning::variants_of_product(tile(caps, self.co), self.co)
+    }
+
     /// The work that makes output 0 from inputs 0, x, and 1, dy.
     pub(super) fn work(self, caps: &Caps) -> GpuWork {
         let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
@@ -188,8 +196,17 @@ impl Conv2dWeightGradient {
 }
 
 impl Conv2dWeightGradient {
+    /// The work and its temporary memory, with what comes before it.
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let work = self.merged_gpu_work(&self.merged(shapes), &caps.chosen(&self, shapes));
+        GpuWork {
+            launches: self.prologue.launches(shapes, work.scratch.len(), work.launches),
+            scratch: self.prologue.scratch(shapes, work.scratch),
+        }
+    }
+
     /// For x in one piece.
-    fn gpu_work(self, merged: &Shapes, caps: &Caps) -> GpuWork {
+    fn merged_gpu_work(self, merged: &Shapes, caps: &Caps) -> GpuWork {
         let large = self.large(merged);
         let mut work = self.extents(&large).work(caps);
         if self.doubled {
@@ -233,12 +250,15 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let work = self.gpu_work(&self.merged(shapes), caps);
-        Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
+        Ok(self.gpu_work(shapes, caps).launches)
+    }
+
+    fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
+        self.extents(&self.large(&self.merged(shapes))).variants(caps)
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.prologue.scratch(shapes, self.gpu_work(&self.merged(shapes), caps).scratch)
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn batch_separable(&self) -> bool {

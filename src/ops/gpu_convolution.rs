@@ -2,7 +2,7 @@
 
 use super::gpu_winograd;
 use super::gpu_work::{GpuWork, tile};
-use crate::graph::{Binding, Caps, Kernel, extent, launch::ELEMENTS_PER_GROUP};
+use crate::graph::{Binding, Caps, Kernel, extent, launch::ELEMENTS_PER_GROUP, tuning};
 use crate::{kernel, params};
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_plain");
@@ -113,6 +113,28 @@ impl Taps {
 }
 
 impl GpuConvolution {
+    /// The variants, the usual one first; none where there are too few channels for tiles.
+    pub(super) fn variants(self, caps: &Caps) -> Vec<&'static str> {
+        let [.., ci, co] = self.kernel;
+        if co < TILED_FROM {
+            return Vec::new();
+        }
+        let filled = Self { kernel: [self.kernel[0], self.kernel[1], ci.next_multiple_of(4), co], ..self };
+        let usual = tuning::tiled(tile(caps, co), !self.exact && gpu_winograd::suits(&filled, caps));
+        let mut names = vec![tuning::NARROW];
+        if !self.exact && gpu_winograd::is_possible(&filled) {
+            names.push(tuning::WINOGRAD_NARROW);
+        }
+        if co.is_multiple_of(4) {
+            names.extend(names.clone().iter().map(|name| match *name {
+                tuning::NARROW => tuning::WIDE,
+                _ => tuning::WINOGRAD_WIDE,
+            }));
+        }
+        names.push(tuning::PLAIN);
+        tuning::usual_first(usual, &names)
+    }
+
     /// Adds the launches.
     pub(super) fn add_to(self, work: &mut GpuWork, tensors: Tensors, caps: &Caps) {
         let co = self.kernel[3];

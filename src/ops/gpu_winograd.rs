@@ -49,15 +49,21 @@ params! {
     }
 }
 
-/// Whether a convolution pays in this form. The transforms move 2.25 times the map's bytes there and back: with few channels the
+/// Whether a convolution can be computed in this form.
+pub(super) fn is_possible(convolution: &GpuConvolution) -> bool {
+    let [kernel_height, kernel_width, ..] = convolution.kernel;
+    [kernel_height, kernel_width] == [3, 3] && !convolution.doubled
+}
+
+/// Whether a convolution pays in this form, where `caps` leaves it open. The transforms move 2.25 times the map's bytes there and back: with few channels the
 /// products that they save are worth less. On software adapters products are dear.
 pub(super) fn suits(convolution: &GpuConvolution, caps: &Caps) -> bool {
-    let [kernel_height, kernel_width, ci, co] = convolution.kernel;
+    let [.., ci, co] = convolution.kernel;
     let fewest = match caps.tile {
         Tile::Narrow => 32,
         Tile::Wide => 4,
     };
-    [kernel_height, kernel_width] == [3, 3] && !convolution.doubled && ci.min(co) >= fewest
+    is_possible(convolution) && caps.winograd.unwrap_or(ci.min(co) >= fewest)
 }
 
 /// Adds the launches. Channels in are a multiple of four.

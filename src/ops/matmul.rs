@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
 use crate::graph::{
     Binding, Caps, Cost, Graph, Kernel, Launch, Operator, Shape, Shapes, TensorId, Tile, extent,
-    launch::ELEMENTS_PER_GROUP,
+    launch::ELEMENTS_PER_GROUP, tuning,
 };
 use crate::numeric::gemm;
 use crate::{kernel, params};
@@ -260,7 +260,7 @@ impl MatMul {
 
     /// With what comes before and after the product.
     fn fused_gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
-        let mut work = self.plain_form().gpu_work(&self.merged(shapes), caps);
+        let mut work = self.plain_form().gpu_work(&self.merged(shapes), &caps.chosen(&self, shapes));
         if let Some(addend) = self.addend {
             let count = shapes.outputs[0].elements();
             let sum = work.temporary(count);
@@ -336,6 +336,14 @@ impl Operator for MatMul {
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         Ok(self.fused_gpu_work(shapes, caps).launches)
+    }
+
+    fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
+        let merged = self.merged(shapes);
+        match self.extents(&merged.inputs[0], &merged.inputs[1]) {
+            Some(e) if e.n >= TILED_FROM => tuning::variants_of_product(tile(caps, e.n), e.n),
+            _ => Vec::new(),
+        }
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {

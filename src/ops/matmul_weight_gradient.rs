@@ -57,12 +57,17 @@ impl Operator for MatMulWeightGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let work = extents(&self.prologue.merged(shapes)).work(caps);
+        let work = extents(&self.prologue.merged(shapes)).work(&caps.chosen(self, shapes));
         Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
     }
 
+    fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
+        extents(&self.prologue.merged(shapes)).variants(caps)
+    }
+
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        self.prologue.scratch(shapes, extents(&self.prologue.merged(shapes)).work(caps).scratch)
+        let work = extents(&self.prologue.merged(shapes)).work(&caps.chosen(self, shapes));
+        self.prologue.scratch(shapes, work.scratch)
     }
 
     fn batch_separable(&self) -> bool {

@@ -10,8 +10,8 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::trial::{Trial, trials};
-use super::{catalogue, changed_folder, check, open_gpu};
-use crate::cli::print_line;
+use super::{catalogue, changed_folder, check};
+use crate::cli::{open_gpu, print_line};
 use crate::error::{self, Error};
 use crate::gpu::Gpu;
 use crate::gpu::single::SingleOperator;

@@ -9,8 +9,8 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::trial::trials;
-use super::{catalogue, changed_folder, open_gpu};
-use crate::cli::print_line;
+use super::{catalogue, changed_folder};
+use crate::cli::{open_gpu, print_line};
 use crate::error::{self, Error};
 use crate::gpu::ChangedKernels;
 

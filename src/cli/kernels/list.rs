@@ -65,7 +65,7 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
 #[derive(Debug, Default)]
 struct Use {
     cases: usize,
-    plain_cases: usize,
+    other_ways: usize,
     most: Option<Resources>,
 }
 
@@ -76,14 +76,14 @@ fn rows(entry: &Entry) -> error::Result<Vec<Row>> {
     let mut known: Vec<(&str, usize, Vec<(&str, f64)>)> = Vec::new();
     for case in &cases {
         let shapes = case.shapes()?;
-        for plain_kernels in [false, true] {
-            let launches = case.operator.launches(&shapes, &Caps { plain_kernels, ..Caps::default() })?;
+        for (way, caps) in case.ways(&shapes, &Caps::default())? {
+            let launches = case.operator.launches(&shapes, &caps)?;
             let mut seen = Vec::new();
             for launch in launches {
                 let name = launch.kernel.name;
                 let found = uses.entry(name).or_default();
                 if !seen.contains(&name) {
-                    *(if plain_kernels { &mut found.plain_cases } else { &mut found.cases }) += 1;
+                    *(if way.is_empty() { &mut found.cases } else { &mut found.other_ways }) += 1;
                     seen.push(name);
                 }
                 let key = (name, launch.item, launch.constants.clone());
@@ -119,9 +119,9 @@ fn taken(source: &str, found: &Use, cases: usize) -> String {
     if let Some(said) = source.lines().find_map(|line| line.strip_prefix("// Taken: ")) {
         return said.trim_end_matches('.').to_owned();
     }
-    match (found.cases, found.plain_cases) {
+    match (found.cases, found.other_ways) {
         (n, _) if n == cases => "always".to_owned(),
-        (0, 1..) => "plain kernels only".to_owned(),
+        (0, 1..) => "plain kernels, or where it was measured to be faster".to_owned(),
         _ => "for some shapes".to_owned(),
     }
 }

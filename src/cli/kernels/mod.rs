@@ -6,7 +6,6 @@ mod changed_folder;
 mod check;
 mod dump;
 mod list;
-mod open_gpu;
 mod show;
 mod trial;
 

@@ -21,12 +21,14 @@ pub(super) struct Trial {
     pub(super) operator: &'static str,
     /// Its place among the operator's cases.
     pub(super) index: usize,
-    /// Whether the operator is asked for its plain kernels.
-    pub(super) plain: bool,
+    /// The operator's way of computing it; empty for the usual one.
+    pub(super) way: &'static str,
     /// The case.
     pub(super) case: Case,
     /// Its shapes.
     pub(super) shapes: Shapes,
+    /// The capabilities that choose the way.
+    caps: Caps,
 }
 
 /// What a case came to.
@@ -42,7 +44,7 @@ pub(super) struct Verdict {
 
 /// The cases, in the registry's order, that launch one of `kernels` on a device of these capabilities.
 ///
-/// Cases that launch the same with and without plain kernels come once.
+/// A case comes once for each of the operator's ways, where they launch different kernels.
 ///
 /// # Errors
 /// A case that the device's limits do not allow.
@@ -51,14 +53,11 @@ pub(super) fn trials(kernels: &BTreeSet<&str>, caps: &Caps, wanted: impl Fn(&Cas
     for entry in REGISTRY.iter().filter(|entry| entry.kernels.iter().any(|k| kernels.contains(k.name))) {
         for (index, case) in (entry.cases)().into_iter().enumerate().filter(|(_, case)| wanted(case)) {
             let shapes = case.shapes()?;
-            let launches = |plain_kernels| case.operator.launches(&shapes, &Caps { plain_kernels, ..caps.clone() });
-            let (usual, plain) = (launches(false)?, launches(true)?);
-            let differ = usual != plain;
-            for (plain, launches) in [(false, usual), (true, plain)] {
-                let concerned = launches.iter().any(|launch| kernels.contains(launch.kernel.name));
-                if concerned && (differ || !plain) {
+            for (way, caps) in case.ways(&shapes, caps)? {
+                let launches = case.operator.launches(&shapes, &caps)?;
+                if launches.iter().any(|launch| kernels.contains(launch.kernel.name)) {
                     let (case, shapes) = (case.clone(), shapes.clone());
-                    made.push(Trial { operator: entry.name, index, plain, case, shapes });
+                    made.push(Trial { operator: entry.name, index, way, case, shapes, caps });
                 }
             }
         }
@@ -70,14 +69,14 @@ impl Trial {
     /// The case in words.
     pub(super) fn label(&self) -> String {
         let shapes = self.shapes.inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let plain = if self.plain { ", plain" } else { "" };
-        format!("{} case {}{plain}: {shapes}", self.operator, self.index)
+        let comma = if self.way.is_empty() { "" } else { ", " };
+        format!("{} case {}{comma}{}: {shapes}", self.operator, self.index, self.way)
     }
 
     /// The device as this case takes it.
     pub(super) fn device(&self, gpu: &Gpu) -> Gpu {
         let mut gpu = gpu.clone();
-        gpu.caps.plain_kernels = self.plain;
+        gpu.caps = self.caps.clone();
         gpu
     }
 
@@ -91,9 +90,8 @@ impl Trial {
     /// # Errors
     /// A kernel that does not compile or does not fit, with file and line.
     pub(super) fn check_interface(&self, gpu: &Gpu) -> Result<()> {
-        let caps = Caps { plain_kernels: self.plain, ..gpu.caps.clone() };
-        for launch in self.case.operator.launches(&self.shapes, &caps)? {
-            kernel::check(&launch, Form::of(&launch, Storage::F32, &caps), &gpu.changed_kernels)?;
+        for launch in self.case.operator.launches(&self.shapes, &self.caps)? {
+            kernel::check(&launch, Form::of(&launch, Storage::F32, &self.caps), &gpu.changed_kernels)?;
         }
         Ok(())
     }
