@@ -79,6 +79,8 @@ fn cases() -> Vec<Case> {
         Case::new(Add, [[3, 8], [3, 1]]),
         Case::new(Add, [Shape::from([2, 3, 1, 12]), Shape::from([2, 1, 5, 12])]),
         Case::new(Add, [[11, 257, 4], [1, 257, 4]]),
+        Case::new(Add, [[3, 17, 29, 4], [3, 17, 29, 4]]),
+        Case::new(Add, [[3, 17, 29, 3], [3, 1, 1, 3]]),
         Case::new(Add, [[1, 384, 384, 64], [1, 384, 384, 64]]).published_size(),
     ]
 }

@@ -96,6 +96,7 @@ fn cases() -> Vec<Case> {
         case([1, 1].into()),
         case([3, 65].into()),
         case([3, 7, 68].into()),
+        case([2, 17, 29, 5].into()),
         case([1, 24, 24, 64].into()).published_size(),
     ]
 }

@@ -101,6 +101,7 @@ fn cases() -> Vec<Case> {
         Case::new(Concat, [[1, 1], [1, 1]]),
         Case::new(Concat, [[3, 64], [3, 65]]),
         Case::new(Concat, [[2, 5, 7, 4], [2, 5, 7, 20]]),
+        Case::new(Concat, [[2, 17, 29, 3], [2, 17, 29, 5]]),
         Case::new(Concat, [[1, 384, 384, 64], [1, 384, 384, 64]]).published_size(),
     ]
 }

@@ -83,6 +83,7 @@ fn cases() -> Vec<Case> {
         Case::new(ConcatGradient { channels_a: 3 }, [[2, 5, 7, 8]]),
         Case::new(ConcatGradient { channels_a: 1 }, [[1, 2]]),
         Case::new(ConcatGradient { channels_a: 64 }, [[3, 129]]),
+        Case::new(ConcatGradient { channels_a: 3 }, [[2, 17, 29, 8]]),
         Case::new(ConcatGradient { channels_a: 64 }, [[1, 384, 384, 128]]).published_size(),
     ]
 }

@@ -71,6 +71,7 @@ fn cases() -> Vec<Case> {
         Case::new(Gelu, [[1]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[257]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[3, 1028]]).fill(0, Fill::Wide),
+        Case::new(Gelu, [[3, 1031]]).fill(0, Fill::Wide),
         Case::new(Gelu, [[1, 576, 256]]).published_size(),
     ]
 }

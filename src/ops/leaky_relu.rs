@@ -75,6 +75,7 @@ fn cases() -> Vec<Case> {
         Case::new(LeakyRelu { slope: 0.2 }, [[1]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[257]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[3, 1028]]),
+        Case::new(LeakyRelu { slope: 0.2 }, [[3, 1031]]),
         Case::new(LeakyRelu { slope: 0.2 }, [[1, 384, 384, 64]]).published_size(),
     ]
 }

@@ -82,6 +82,8 @@ fn cases() -> Vec<Case> {
         Case::new(Multiply, [[3, 8], [3, 1]]),
         Case::new(Multiply, [Shape::from([2, 3, 1, 12]), Shape::from([2, 1, 5, 12])]),
         Case::new(Multiply, [[11, 257, 4], [1, 257, 4]]),
+        Case::new(Multiply, [[3, 17, 29, 4], [3, 17, 29, 4]]),
+        Case::new(Multiply, [[3, 17, 29, 3], [3, 1, 1, 3]]),
         Case::new(Multiply, [[1, 384, 384, 64], [1, 1, 1, 64]]).published_size(),
     ]
 }

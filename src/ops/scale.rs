@@ -73,6 +73,7 @@ fn cases() -> Vec<Case> {
         Case::new(Scale { factor: 0.5 }, [[1]]),
         Case::new(Scale { factor: -1.3 }, [[2, 5, 7, 3]]),
         Case::new(Scale { factor: -1.3 }, [[3, 1028]]),
+        Case::new(Scale { factor: 0.5 }, [[3, 1031]]),
         Case::new(Scale { factor: 0.5 }, [[8, 384, 384, 2]]).published_size(),
     ]
 }

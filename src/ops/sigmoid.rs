@@ -71,6 +71,7 @@ fn cases() -> Vec<Case> {
         Case::new(Sigmoid, [[1]]).fill(0, Fill::Wide),
         Case::new(Sigmoid, [[257]]).fill(0, Fill::Wide),
         Case::new(Sigmoid, [[3, 1028]]).fill(0, Fill::Wide),
+        Case::new(Sigmoid, [[3, 1031]]).fill(0, Fill::Wide),
         Case::new(Sigmoid, [[8, 1, 1, 64]]).published_size(),
     ]
 }

@@ -94,6 +94,7 @@ fn cases() -> Vec<Case> {
         Case::new(Softmax, [[2, 5, 7, 2]]).fill(0, Fill::Wide),
         Case::new(Softmax, [[3, 1]]),
         Case::new(Softmax, [[5, 67]]).fill(0, Fill::Wide),
+        Case::new(Softmax, [[3, 701, 2]]).fill(0, Fill::Wide),
         Case::new(Softmax, [[1, 384, 384, 2]]).published_size(),
     ]
 }
