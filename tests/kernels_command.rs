@@ -134,10 +134,10 @@ fn built_in_kernels_pass_and_say_how_well() {
 #[test]
 fn a_changed_kernel_runs_instead_of_the_built_in_one() {
     let place = Workplace::new();
-    let mine = changed(&place, "attention", "CAPACITY: u32 = 128u", "CAPACITY: u32 = 32u");
+    let mine = changed(&place, "attention", "CAPACITY: u32 = 512u", "CAPACITY: u32 = 128u");
     assert!(output(&["check", "--kernels", &mine]).contains("attention case 0"));
     let place = Workplace::new();
-    let mine = changed(&place, "gelu", "out[i] = ", "out[i] = 1.01 * ");
+    let mine = changed(&place, "gelu", "store_item(", "store_item(1.01 * ");
     let run = kernels(&["check", "--kernels", &mine]);
     assert_eq!(run.code, Some(2), "{}", run.err);
     assert!(run.out.contains("WRONG gelu case 0") && run.out.contains("NMSE"), "{}", run.out);
