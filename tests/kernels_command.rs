@@ -163,7 +163,7 @@ fn writes_after_the_end_are_noticed() {
 #[test]
 fn a_kernel_that_does_not_compile_is_told_with_file_and_line() {
     let place = Workplace::new();
-    let mine = changed(&place, "gelu", "out[i] = ", "nowhere[i] = ");
+    let mine = changed(&place, "gelu", "            out[i] = ", "            nowhere[i] = ");
     let line = 1 + fs::read_to_string(place.path("mine/gelu.wgsl"))
         .expect("a file")
         .lines()

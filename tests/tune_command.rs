@@ -83,7 +83,7 @@ fn training_shapes_are_measured_too() {
     for operator in ["conv2d ", "conv2d_weight_gradient ", "matmul ", "matmul_weight_gradient "] {
         assert!(printed.choices.iter().any(|choice| choice.key.starts_with(operator)), "no {operator}");
     }
-    assert!(!place.path("cache").exists(), "--file leaves the cache alone");
+    assert!(!place.path("cache/glavitu").exists(), "--file leaves the cache alone");
 }
 
 /// A file with one choice: a convolution of some shape in its plain form.

@@ -464,6 +464,8 @@ fn cases() -> Vec<Case> {
         fused([1, 30, 40, 32].into(), read(Some(Activation::Identity), true), [64, 36], false, None),
         fused([3, 7].into(), read(None, false), [7, 5], true, Some(read(None, false))),
         fused([1, 1, 1, 1040].into(), read(None, false), [1040, 20], true, Some(read(None, false))),
+        Case::new(PLAIN, [[2, 131, 20], [2, 20, 68]]),
+        Case::new(PLAIN, [Shape::from([2, 41, 1048]), Shape::from([1048, 20]), Shape::from([20])]),
         Case::new(PLAIN, [Shape::from([1, 384, 384, 64]), Shape::from([64, 64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 16384]), Shape::from([16384, 64]), Shape::from([64])]).published_size(),
         Case::new(PLAIN, [Shape::from([1, 576, 64]), Shape::from([64, 256]), Shape::from([256])]).published_size(),
