@@ -184,7 +184,7 @@ fn folders_and_names_that_mean_nothing_are_refused() {
     output(&["check", "--kernels", &mine]);
     refused(&["check", "softmax", "--kernels", &mine], &["softmax", "gelu"]);
     fs::write(place.path("mine/atention.wgsl"), "").expect("written");
-    refused(&["check", "--kernels", &mine], &["atention.wgsl", "such as attention.wgsl"]);
+    refused(&["check", "--kernels", &mine], &["atention.wgsl", "such as attention.wgsl,"]);
     refused(&["check", "--kernels", &place.at("nothing")], &["nothing"]);
     fs::create_dir(place.path("empty")).expect("made");
     refused(&["check", "--kernels", &place.at("empty")], &["no kernels", "kernels show --source"]);

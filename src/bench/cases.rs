@@ -33,7 +33,8 @@ pub fn entries(names: &[String]) -> Result<Vec<&'static Entry>> {
 }
 
 /// The three names most like `name`: those that contain it, then those that fewest changes of a letter turn into it.
-fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+#[must_use]
+pub fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let name = name.to_lowercase();
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();

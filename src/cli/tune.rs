@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, ValueHint};
 
+use crate::bench::statistics::quantile;
 use crate::cli::model_size::SizeOption;
 use crate::cli::output_file::check_output;
 use crate::cli::{open_gpu, print_line};
@@ -17,6 +17,7 @@ use crate::gpu::Gpu;
 use crate::gpu::single::SingleOperator;
 use crate::gpu::slices::slices;
 use crate::graph::{Graph, Operator, Shapes, Tuning};
+use crate::model::Weights;
 use crate::model::network::inference_graph;
 use crate::ops::Fill;
 use crate::ops::case_values::{Random, nmse};
@@ -36,6 +37,7 @@ use crate::tuning_file::{Choice, TuningFile, default_path};
 Examples:
   glavitu tune
   glavitu tune --train --device nvidia
+  glavitu tune --model own.safetensors
   glavitu tune --size small --file here.json && GLAVITU_TUNING=here.json glavitu predict ...
   glavitu tune --reset")]
 pub struct TuneArgs {
@@ -45,6 +47,9 @@ pub struct TuneArgs {
     /// The network
     #[arg(long, value_enum, default_value = "paper")]
     size: SizeOption,
+    /// A model whose shapes are measured instead of those of --size
+    #[arg(long, value_name = "MODEL.safetensors", value_hint = ValueHint::FilePath, conflicts_with = "size")]
+    model: Option<PathBuf>,
     /// Measure the shapes of a training step, too
     #[arg(long)]
     train: bool,
@@ -58,7 +63,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Forget what was saved for this adapter
-    #[arg(long, conflicts_with_all = ["size", "train", "batch", "runs", "json"])]
+    #[arg(long, conflicts_with_all = ["size", "model", "train", "batch", "runs", "json"])]
     reset: bool,
     /// Print what is saved as JSON
     #[arg(long)]
@@ -69,7 +74,7 @@ pub struct TuneArgs {
 const WORTH: f64 = 0.03;
 
 /// A variant whose first run takes so many times as long as another's is given up.
-const HOPELESS: u32 = 3;
+const HOPELESS: f64 = 3.0;
 
 /// How far two variants may be apart (NMSE): that of Winograd's against the direct form.
 const SAME: f64 = 1e-5;
@@ -93,10 +98,14 @@ pub fn run(args: &TuneArgs) -> Result<()> {
     if !args.json {
         print_line(format_args!("variants on {}", gpu.describe()))?;
     }
-    let mut work = vec![inference_graph(&args.size.config(), args.batch)?];
+    let config = match &args.model {
+        Some(model) => Weights::load(model)?.config().clone(),
+        None => args.size.config(),
+    };
+    let mut work = vec![inference_graph(&config, args.batch)?];
     if args.train {
         let (objective, adam) = (Objective::default(), AdamSettings::default());
-        work.push(training_graph(&args.size.config(), args.batch, &objective, &adam, Purpose::Training)?);
+        work.push(training_graph(&config, args.batch, &objective, &adam, Purpose::Training)?);
     }
     let mut choices: Vec<Choice> = Vec::new();
     for (operator, shapes) in tunable(&gpu, &work)? {
@@ -164,7 +173,7 @@ fn measure(gpu: &Gpu, operator: &dyn Operator, shapes: &Shapes, runs: u32) -> er
         .collect();
     let mut running = Vec::new();
     let mut expected: Vec<Vec<f64>> = Vec::new();
-    let mut fastest = Duration::MAX;
+    let mut fastest = f64::INFINITY;
     for (variant, gpu) in &devices {
         let single = SingleOperator::new(gpu, operator, shapes, 0)?;
         single.write(&inputs);
@@ -187,7 +196,7 @@ fn measure(gpu: &Gpu, operator: &dyn Operator, shapes: &Shapes, runs: u32) -> er
         }
     }
     let seconds: BTreeMap<String, f64> =
-        running.into_iter().map(|(variant, _, times)| (variant.to_owned(), median(times))).collect();
+        running.into_iter().map(|(variant, _, times)| (variant.to_owned(), quantile(&times, 0.5))).collect();
     let of_usual = seconds.get(usual).copied().unwrap_or(f64::INFINITY);
     let best = seconds.iter().min_by(|a, b| a.1.total_cmp(b.1));
     let variant = best.filter(|(_, time)| **time < (1.0 - WORTH) * of_usual).map_or(usual, |(name, _)| name);
@@ -200,15 +209,9 @@ fn differing(found: &[Vec<f32>], expected: &[Vec<f64>]) -> Option<f64> {
     errors.max_by(f64::total_cmp).filter(|worst| *worst > SAME)
 }
 
-fn timed(single: &SingleOperator<'_>) -> error::Result<Duration> {
-    let start = Instant::now();
-    single.run()?;
-    Ok(start.elapsed())
-}
-
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times.get(times.len() / 2).map_or(f64::INFINITY, Duration::as_secs_f64)
+/// Seconds of one run, by the device's clock where it has one.
+fn timed(single: &SingleOperator<'_>) -> error::Result<f64> {
+    Ok(single.time()?.seconds.iter().sum())
 }
 
 fn line(operator: &dyn Operator, shapes: &Shapes, choice: &Choice) -> String {

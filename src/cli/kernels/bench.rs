@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, ValueHint};
@@ -11,6 +10,7 @@ use serde::Serialize;
 
 use super::trial::{Trial, trials};
 use super::{catalogue, changed_folder, check};
+use crate::bench::statistics::Timing;
 use crate::cli::{open_gpu, print_line};
 use crate::error::{self, Error};
 use crate::gpu::Gpu;
@@ -19,7 +19,8 @@ use crate::gpu::single::SingleOperator;
 /// Time a kernel at the published network's sizes, a changed one against the built-in one.
 ///
 /// Results are checked first. The two then run by turns; the ratio is the built-in median over the changed one: above 1, the change is
-/// faster. The time is that of the operator: all of its kernels, submitted and waited for.
+/// faster. The time is that of all kernels of the operator, by the device's clock where it has one.
+/// Quartiles stand in brackets.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -51,8 +52,8 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Serialize)]
 struct Timed {
     case: String,
-    built_in: Spread,
-    changed: Option<Spread>,
+    built_in: Timing,
+    changed: Option<Timing>,
     /// The built-in median over the changed one.
     ratio: Option<f64>,
     gflop_per_second: Option<f64>,
@@ -119,51 +120,34 @@ fn time(trial: &Trial, built_in: &Gpu, changed: Option<&Gpu>, runs: u32) -> erro
     let operator = trial.case.operator.as_ref();
     let singles = devices.iter().map(|gpu| SingleOperator::new(gpu, operator, &trial.shapes, 0));
     let singles = singles.collect::<error::Result<Vec<_>>>()?;
-    let mut seconds = vec![Vec::new(); singles.len()];
+    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); singles.len()];
     for single in &singles {
         single.write(&inputs);
         single.run()?;
     }
     for _ in 0..runs {
         for (single, seconds) in singles.iter().zip(&mut seconds) {
-            let start = Instant::now();
-            single.run()?;
-            seconds.push(start.elapsed());
+            seconds.push(single.time()?.seconds.iter().sum());
         }
     }
-    let mut spreads = seconds.into_iter().map(Spread::of);
-    let timed = spreads.next().unwrap_or_default();
-    let changed = spreads.next();
+    let timings: Vec<Timing> = seconds.iter().map(|seconds| Timing::of(seconds)).collect();
+    let (timed, changed) = (timings.first().cloned().unwrap_or_else(|| Timing::of(&[])), timings.get(1).cloned());
+    let of_interest = changed.as_ref().unwrap_or(&timed).median_seconds;
     let flop = operator.cost(&trial.shapes).flop;
     Ok(Timed {
         case: trial.label(),
-        ratio: changed.map(|changed| timed.median_seconds / changed.median_seconds),
-        gflop_per_second: (flop > 0).then(|| flop as f64 / changed.unwrap_or(timed).median_seconds / 1e9),
+        ratio: changed.as_ref().map(|changed| timed.median_seconds / changed.median_seconds),
+        gflop_per_second: (flop > 0).then(|| flop as f64 / of_interest / 1e9),
         built_in: timed,
         changed,
     })
 }
 
-/// The middle of some times, and the quarter and three quarters of them that are shorter.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct Spread {
-    median_seconds: f64,
-    quartiles_seconds: [f64; 2],
-}
-
-impl Spread {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let at =
-            |quarter: usize| times.get(quarter * times.len().saturating_sub(1) / 4).map_or(0.0, Duration::as_secs_f64);
-        Self { median_seconds: at(2), quartiles_seconds: [at(1), at(3)] }
-    }
-}
-
 fn line(timed: &Timed) -> String {
-    let spread = |s: &Spread| {
-        let [low, high] = s.quartiles_seconds.map(|s| 1e3 * s);
-        format!("{:.3} ms ({low:.3} to {high:.3})", 1e3 * s.median_seconds)
+    let spread = |t: &Timing| {
+        let [low, median, high] =
+            [t.lower_quartile_seconds, t.median_seconds, t.upper_quartile_seconds].map(|s| 1e3 * s);
+        format!("{median:.3} ms ({low:.3} to {high:.3})")
     };
     let rate = timed.gflop_per_second.map_or_else(String::new, |rate| format!(", {rate:.1} GFLOP/s"));
     match (&timed.changed, timed.ratio) {

@@ -29,9 +29,3 @@ pub(super) fn kernel_name() -> PossibleValuesParser {
 pub(super) fn file_name() -> PossibleValuesParser {
     PossibleValuesParser::new(files().into_keys())
 }
-
-/// The known name most like `name`, if one is.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |known: &str| strsim::jaro_winkler(name, known);
-    known.filter(|known| likeness(known) > 0.7).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-}

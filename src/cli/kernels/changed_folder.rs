@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::catalogue;
+use crate::bench::cases::alike;
 use crate::error::{Error, Result};
 use crate::gpu::ChangedKernels;
 
@@ -47,9 +48,7 @@ pub(super) fn read(folder: &Path) -> Result<ChangedKernels> {
 }
 
 fn unknown<'a>(path: &Path, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
-    let expected = match catalogue::nearest(name, known) {
-        Some(nearest) => format!("a name such as {nearest}.wgsl"),
-        None => "the name of a built-in kernel".to_owned(),
-    };
+    let alike: Vec<String> = alike(name, known).iter().map(|known| format!("{known}.wgsl")).collect();
+    let expected = format!("the name of a built-in one, such as {}", alike.join(", "));
     Error::bad_file(path, "a file that no kernel is called", expected, "see `glavitu kernels list`")
 }
