@@ -2,6 +2,7 @@
 // the map through the taps that fall on it:
 //   out(a, b, e) = sum of kernel(i, j, e) over the i with (row_phase + i - top) div 2 = a - phase_top, and likewise for j and b.
 //
+// Taken: doubled maps, before each of four conv2d_tiled.
 // Bindings:
 //   0 kernel: (kernel_height, kernel_width, channels), channels in and out taken together
 //   1 out: (phase_height, phase_width, channels), `first` elements into the buffer, scratch

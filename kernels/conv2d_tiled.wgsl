@@ -3,6 +3,7 @@
 //
 // A convolution of a doubled map is four of these, one for each of the phases of its 2 x 2 pixels: each makes the pixels
 // (step y + row_phase, step x + column_phase) of the output out of the map as it is.
+// Taken: 8 channels out or more, where Winograd's form is not taken.
 // Bindings (quads of input channels; items along the output channels):
 //   0 x: (N, height, width, channels_in / 4); lines = N * height
 //   1 kernel: (kernel_height, kernel_width, channels_in, channels_out), kernel_first items into the buffer

@@ -4,6 +4,7 @@
 //
 // The pixels are split into parts of part_pixels: each part is a result of its own, in scratch, which sum_to adds up; with one part the
 // result is the output.
+// Taken: 8 channels out or more.
 // Bindings (quads of input channels; items along the output channels):
 //   0 x: (N, height, width, channels_filled / 4); pixels = N * height * width
 //   1 dy: (N, height, width, channels_out)

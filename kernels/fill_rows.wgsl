@@ -1,5 +1,6 @@
 // Rows made longer with zeros: out(i, j) = x(i, j) where j < length, else 0. Kernels that read four channels at once take maps so.
 //
+// Taken: first pass where channels or k are no multiple of four.
 // Bindings:
 //   0 x: (rows, length)
 //   1 out: (rows, filled), scratch

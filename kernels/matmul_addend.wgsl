@@ -1,5 +1,6 @@
 // out = sum + f(scale addend + shift) per channel; f(z) = z where z > 0, else slope * z. The addend may be taken as it is.
 //
+// Taken: last pass of fused forms with a sum after the product.
 // Bindings:
 //   0 sum: (rows, channels), just written
 //   1 addend: (rows, channels)

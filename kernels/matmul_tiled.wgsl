@@ -2,6 +2,7 @@
 //
 // A long inner axis may be split into parts (k_part long, a multiple of 4): each part is a result of its own, in scratch, which
 // matmul_sum adds up. Otherwise parts is 1 and k_part is k.
+// Taken: n of 16 or more; products of Winograd's form.
 // Bindings (quads along k; items along n):
 //   0 a: (batch, m, k / 4)
 //   1 b: (batch or 1, k, n); b_batch items per product, 0 where all share one

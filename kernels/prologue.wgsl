@@ -1,6 +1,7 @@
 // out row = f(scale a + shift) of each channel of the row of a, then the row of b; f(z) = z where z > 0, else slope * z. Without
 // normalisation a is taken as it is, without b there are no more channels.
 //
+// Taken: first pass of fused forms, where the input is joined or normalised as it is read.
 // Bindings:
 //   0 a: (rows, channels_a)
 //   1 affine: scale, then shift, channels_a each; any buffer if not normalised

@@ -1,6 +1,7 @@
 // Matrices turned over, one after another or in the opposite order: out(t, c, r) = x(t or matrices - 1 - t, r, c). In the opposite order, the
 // taps of a convolution's kernel become those of the convolution that gives the gradient of its input.
 //
+// Taken: first pass for transposed operands and the kernels of input gradients.
 // Bindings:
 //   0 x: (matrices, rows, columns)
 //   1 out: (matrices, columns, rows), scratch

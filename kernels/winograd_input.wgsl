@@ -1,5 +1,6 @@
 // The input of a convolution in Winograd's form (shared/winograd_input.wgsl). A third of the work a thread, two rows of points each: all 36
 // values of a tile would take more registers than keep a GPU busy. What is read again comes from the cache.
+// Taken: second pass after winograd_kernel, in narrow tiles.
 // Dispatch: 3 * ceil(tiles * channels / elements of an item / 64) groups of 64; the rows of points change slowest.
 
 override WORKGROUP_SIZE: u32 = 64u;

@@ -1,6 +1,7 @@
 // Kernels of 3 x 3 taps as values at the points of Winograd's form: out(6 i + j, q, o) = sum over a, b of G(i, a) kernel(a, b, q, o) G(j, b), where row p
 // of G holds the powers of point p over the product of its differences from the other points.
 //
+// Taken: first pass of 3 x 3 kernels with 32 channels or more (4 in wide tiles), not exact.
 // Bindings:
 //   0 kernel: (3, 3, channels), channels in and out taken together
 //   1 out: (36, channels), scratch

@@ -1,5 +1,6 @@
 // The end of a convolution in Winograd's form (shared/winograd_output.wgsl). Half of the work a thread, two rows of outputs each, for the same
 // reason as in winograd_input.
+// Taken: last pass after winograd_kernel and matmul_tiled, in narrow tiles.
 // Dispatch: 2 * ceil(tiles * channels / elements of an item / 64) groups of 64; the rows of outputs change slowest.
 
 override WORKGROUP_SIZE: u32 = 64u;

@@ -1,4 +1,5 @@
 // The end of a convolution in Winograd's form (shared/winograd_output.wgsl), a whole tile a thread: fewest loads, many registers.
+// Taken: last pass after winograd_kernel and matmul_tiled, in wide tiles (software adapters).
 // Dispatch: ceil(tiles * channels / elements of an item / 64) groups of 64.
 
 override WORKGROUP_SIZE: u32 = 64u;

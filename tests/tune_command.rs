@@ -97,7 +97,7 @@ fn saved(place: &Workplace, change: impl Fn(&mut TuningFile)) -> String {
     let choice = |variant: &str| Choice {
         key: key.clone(),
         variant: variant.to_owned(),
-        usual: "tiled4".to_owned(),
+        usual: "winograd_narrow".to_owned(),
         seconds: [("plain".to_owned(), 1.0)].into(),
     };
     let mut file = TuningFile::new(&adapters()[0], vec![choice("plain")]);
