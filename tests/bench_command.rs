@@ -129,6 +129,23 @@ fn files_are_compared() {
     assert!(run.code == Some(0) && run.err.contains("did different work"), "{}", run.err);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_benchmark_writes_nothing() {
+    let place = Workplace::new();
+    let json = place.path("model.json");
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
+        .args(["bench", "--size", "small", "--device", "cpu", "--seconds", "600", "--json"])
+        .arg(&json)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    program::interrupt(child.id());
+    let code = child.wait().expect("ends").code();
+    assert!(code == Some(130) && !json.exists(), "{code:?}");
+}
+
 #[test]
 fn mistakes_give_one_line_and_exit_code_2() {
     let place = Workplace::new();

@@ -3,7 +3,7 @@
 mod program;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use glavitu::raster::{Crs, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
 use program::{Run, Workplace, data, glavitu, shared};
@@ -438,25 +438,6 @@ fn folders_that_cannot_be() {
     assert_eq!(fs::read_to_string(place.path("file")).expect("still a file"), "mine");
 }
 
-/// Waits until a process handles SIGINT itself, then sends it.
-#[cfg(target_os = "linux")]
-fn interrupt(process: u32) {
-    let status = PathBuf::from(format!("/proc/{process}/status"));
-    let handles = || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
-        u64::from_str_radix(&caught, 16).unwrap_or(0) & 0b10 != 0
-    };
-    for _ in 0..2000 {
-        if handles() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    let sent = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().expect("kill runs");
-    assert!(sent.success());
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn interrupted_runs_write_nothing() {
@@ -478,7 +459,7 @@ fn interrupted_runs_write_nothing() {
             .spawn()
             .expect("starts");
         std::thread::sleep(std::time::Duration::from_millis(wait));
-        interrupt(child.id());
+        program::interrupt(child.id());
         let code = child.wait().expect("ends").code();
         let output = child.wait_with_output().expect("its output");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

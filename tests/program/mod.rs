@@ -30,6 +30,25 @@ pub(crate) fn glavitu(args: &[String]) -> Run {
     Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
+/// Waits until a process handles SIGINT itself, then sends it.
+#[cfg(target_os = "linux")]
+pub(crate) fn interrupt(process: u32) {
+    let status = PathBuf::from(format!("/proc/{process}/status"));
+    let handles = || {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+        u64::from_str_radix(&caught, 16).unwrap_or(0) & 0b10 != 0
+    };
+    for _ in 0..2000 {
+        if handles() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
 /// A file of the test data.
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
