@@ -56,8 +56,7 @@ pub(super) fn measure(gpu: &Gpu, watch: Watch<'_>) -> Result<Limits> {
     let launch_seconds = bench.launch()?;
     watch(&format!("limits of {name}: arithmetic"))?;
     let fma_f32_gflops = bench.fma(&FMA_F32, 1)?.max(bench.fma(&FMA_F32, 0)?);
-    let has_f16 = gpu.caps.native_half;
-    let fma_f16_gflops = if has_f16 { Some(bench.fma(&FMA_F16, 1)?.max(bench.fma(&FMA_F16, 0)?)) } else { None };
+    let fma_f16_gflops = if gpu.caps.native_half { bench.fma_f16()? } else { None };
     watch(&format!("limits of {name}: memory"))?;
     let memory_bytes = memory_bytes(gpu);
     let [read_gbs, write_gbs, copy_gbs] = bench.memory(memory_bytes)?;
@@ -118,6 +117,18 @@ impl Bench<'_> {
         let dispatch = self.dispatches(vec![empty()], &[], &[&out])?;
         let (launches, seconds) = best(1 << 12, |launches| self.repeated(&dispatch, launches))?;
         Ok(seconds / as_f64(launches))
+    }
+
+    /// GFLOP/s of multiply-adds in f16; `None` where the driver says that it can and then cannot.
+    fn fma_f16(&mut self) -> Result<Option<f64>> {
+        let measured = self.fma(&FMA_F16, 1).and_then(|fused| Ok(fused.max(self.fma(&FMA_F16, 0)?)));
+        match measured {
+            Err(Error::Kernel { message, .. }) => {
+                tracing::warn!("the f16 of {} is left out: {message}", self.gpu.summary.name);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
     }
 
     /// GFLOP/s of multiply-adds.
