@@ -1,5 +1,5 @@
-//! Fast 3 x 3 convolution in Winograd's forms: F(6x6, 3x3), 64 products per tile and pair of channels instead of 324, on large maps;
-//! F(4x4, 3x3), 36 instead of 144; for 2 x 2 kernels F(5x5, 2x2), 36 instead of 100, and on doubled maps one product per output.
+//! Fast 3 x 3 convolution in Winograd's forms: F(4x4, 3x3), 36 products per tile and pair of channels instead of 144; for 2 x 2 kernels
+//! F(5x5, 2x2), 36 instead of 100, and on doubled maps one product per output.
 //!
 //! A task makes a band of output rows, strip by strip of tiles: it transforms a strip of inputs to (point, channel block, tile,
 //! channel), multiplies by the transformed kernel one point and block of output channels at a time, and transforms the
@@ -16,7 +16,7 @@ use super::channel_block::{MAX_BLOCK, block};
 use super::map_source::MapSource;
 use super::thread_buffer::{at_least, with_thread_buffer};
 use super::winograd_transform::{
-    CHANNELS, Doubled, Form, Halved, Image, Input, MOST_SIDE, MOST_TAPS, Places, Six, Three, Two, narrow,
+    CHANNELS, Doubled, Form, Halved, Image, Input, MOST_SIDE, MOST_TAPS, Places, Three, Two, narrow,
 };
 
 /// A strip takes as many blocks of tiles as keep its inputs within this many floats.
@@ -26,8 +26,6 @@ const STRIP: usize = 64 << 10;
 const KEPT: usize = 4;
 /// Pixels of output of a band, if the image has that many: each band reads all weights.
 const BAND_PIXELS: usize = 768;
-/// F(6x6, 3x3) has 16/9 of the weights of F(4x4, 3x3): it needs this many outputs to pay.
-const SIX_FROM: usize = 192 * 192;
 /// Channels that are summed on their own first: short sums round less than one long one.
 const SUMMED: usize = 32;
 
@@ -38,8 +36,6 @@ pub(super) enum Kind {
     Three,
     /// F(5x5, 2x2), for kernels up to 2 x 2.
     Two,
-    /// F(6x6, 3x3), for kernels up to 3 x 3.
-    Six,
     /// [`Doubled`], for kernels of 2 x 2 on a doubled map.
     Doubled,
     /// [`Halved`], for the input's gradient of those.
@@ -51,18 +47,10 @@ impl Kind {
     /// often as the direct form.
     pub(super) fn of([_, h, w, ci]: [usize; 4], kernel: [usize; 4]) -> Option<Self> {
         let [kh, kw, ..] = kernel;
-        let small = kh <= 2 && kw <= 2;
-        let kind = if small {
-            Self::Two
-        } else if h * w >= SIX_FROM {
-            Self::Six
+        let (kind, out, points) = if kh <= 2 && kw <= 2 {
+            (Self::Two, Two::OUT, Two::POINTS)
         } else {
-            Self::Three
-        };
-        let (out, points) = match kind {
-            Self::Two => (Two::OUT, Two::POINTS),
-            Self::Six => (Six::OUT, Six::POINTS),
-            _ => (Three::OUT, Three::POINTS),
+            (Self::Three, Three::OUT, Three::POINTS)
         };
         let fits = (2..=MOST_TAPS).contains(&kh) && (2..=MOST_TAPS).contains(&kw) && h >= 2 * out && w >= 2 * out;
         (fits && ci >= LEAST_CHANNELS && 8 * points <= 5 * out * out * kh * kw).then_some(kind)
@@ -77,7 +65,6 @@ impl Kind {
         match self {
             Self::Three => Three::POINTS,
             Self::Two => Two::POINTS,
-            Self::Six => Six::POINTS,
             Self::Doubled => Doubled::POINTS,
             Self::Halved => Halved::POINTS,
         }
@@ -115,7 +102,6 @@ pub(super) fn convolve(
     let run = match kind {
         Kind::Three => convolve_in::<Three>,
         Kind::Two => convolve_in::<Two>,
-        Kind::Six => convolve_in::<Six>,
         Kind::Doubled => convolve_in::<Doubled>,
         Kind::Halved => convolve_in::<Halved>,
     };

@@ -3,8 +3,7 @@
 //! Tiles and kernels become the values of polynomials at some points a side; the product of the values is the convolution's. The six
 //! points of F(4x4, 3x3) and F(5x5, 2x2) are 0, ±5/8, ±3/2 and infinity: the common 0, ±1, ±2 err 2.2 times as much. How much the choice
 //! matters is shown by Barabasz, Anderson, Soodhalter & Gregg (2020), "Error analysis and improving the accuracy of Winograd convolution
-//! for deep neural networks"; these points were found by search among fractions that are exact in f32, as were the eight of F(6x6, 3x3):
-//! 0, ±1/2, ±1, ±2 and infinity.
+//! for deep neural networks"; these points were found by search among fractions that are exact in f32.
 
 #![expect(
     clippy::needless_range_loop,
@@ -18,10 +17,10 @@ use pulp::Simd;
 use super::map_source::MapSource;
 
 /// Most pixels a side of an output tile, and most taps a side of a kernel.
-pub(super) const MOST_OUT: usize = 6;
+pub(super) const MOST_OUT: usize = 5;
 pub(super) const MOST_TAPS: usize = 3;
 /// Most points a side.
-pub(super) const MOST_SIDE: usize = 8;
+pub(super) const MOST_SIDE: usize = 6;
 /// Channels of a block: one cache line.
 pub(super) const CHANNELS: usize = 16;
 /// The finite points of six other than zero, ± each, and their squares.
@@ -100,8 +99,6 @@ impl Form for Three {
             (even_b + odd_b) * DIVISORS[3],
             (even_b - odd_b) * DIVISORS[4],
             g2,
-            0.0,
-            0.0,
         ]
     }
 
@@ -154,8 +151,6 @@ impl Form for Two {
             (g0 + b) * DIVISORS[3],
             (g0 - b) * DIVISORS[4],
             g1,
-            0.0,
-            0.0,
         ]
     }
 
@@ -165,107 +160,6 @@ impl Form for Two {
         [g0, g1 + m[5], 0.0]
     }
 }
-
-/// F(6x6, 3x3): 64 products for 36 outputs. It errs 4.4 times as much as F(4x4, 3x3).
-pub(super) struct Six;
-
-impl Form for Six {
-    const OUT: usize = 6;
-    const PIXELS: usize = 8;
-    const STEP: usize = 6;
-    const SIDE: usize = 8;
-
-    #[inline(always)]
-    fn input<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
-        let c = |x: f32| simd.splat_f32s(x);
-        // For each pair ±p the product over the other pairs q of (x^2 - q^2), and with another factor x.
-        // With squares 1/4, 1 and 4: (x^2 - 1)(x^2 - 4) and so on.
-        let pair = |shift: usize, sum: f32, product: f32| {
-            let low = simd.mul_add_e_f32s(c(-sum), d[2 + shift], d[4 + shift]);
-            simd.mul_add_e_f32s(c(product), d[shift], low)
-        };
-        let half = [pair(1, 5.0, 4.0), pair(2, 5.0, 4.0)];
-        let one = [pair(1, 4.25, 1.0), pair(2, 4.25, 1.0)];
-        let two = [pair(1, 1.25, 0.25), pair(2, 1.25, 0.25)];
-        // (x^2 - 1/4)(x^2 - 1)(x^2 - 4) = x^6 - 21/4 x^4 + 21/4 x^2 - 1.
-        let whole = |shift: usize| {
-            let outer = simd.sub_f32s(d[6 + shift], d[shift]);
-            simd.mul_add_e_f32s(c(5.25), simd.sub_f32s(d[2 + shift], d[4 + shift]), outer)
-        };
-        let at = |p: f32, [odd, even]: [S::f32s; 2]| {
-            (simd.mul_add_e_f32s(c(p), odd, even), simd.mul_add_e_f32s(c(-p), odd, even))
-        };
-        let ((h, mh), (o, mo), (t, mt)) = (at(0.5, half), at(1.0, one), at(2.0, two));
-        [whole(0), h, mh, o, mo, t, mt, whole(1)]
-    }
-
-    #[inline(always)]
-    fn gradient<S: Simd>(simd: S, d: Values<S>) -> Values<S> {
-        let c = |x: f32| simd.splat_f32s(x);
-        let at = |p: f32| {
-            let square = c(p * p);
-            let even = simd.mul_add_e_f32s(square, simd.mul_add_e_f32s(square, d[4], d[2]), d[0]);
-            let odd = simd.mul_add_e_f32s(square, simd.mul_add_e_f32s(square, d[5], d[3]), d[1]);
-            (simd.mul_add_e_f32s(c(p), odd, even), simd.mul_add_e_f32s(c(-p), odd, even))
-        };
-        let ((h, mh), (o, mo), (t, mt)) = (at(0.5), at(1.0), at(2.0));
-        [d[0], h, mh, o, mo, t, mt, d[5]]
-    }
-
-    #[inline(always)]
-    fn output<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
-        let c = |x: f32| simd.splat_f32s(x);
-        let plus = [simd.add_f32s(m[1], m[2]), simd.add_f32s(m[3], m[4]), simd.add_f32s(m[5], m[6])];
-        let minus = [simd.sub_f32s(m[1], m[2]), simd.sub_f32s(m[3], m[4]), simd.sub_f32s(m[5], m[6])];
-        let moment = |h: f32, t: f32, of: [S::f32s; 3]| {
-            simd.mul_add_e_f32s(c(h), of[0], simd.mul_add_e_f32s(c(t), of[2], of[1]))
-        };
-        [
-            simd.add_f32s(simd.add_f32s(m[0], plus[1]), simd.add_f32s(plus[0], plus[2])),
-            moment(0.5, 2.0, minus),
-            moment(0.25, 4.0, plus),
-            moment(0.125, 8.0, minus),
-            moment(0.0625, 16.0, plus),
-            simd.add_f32s(moment(0.03125, 32.0, minus), m[7]),
-        ]
-    }
-
-    #[inline(always)]
-    fn kernel([g0, g1, g2]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
-        let at = |p: f64, divisor: f64| (g0 + p * g1 + p * p * g2) * divisor;
-        [
-            g0 * SIX_DIVISORS[0],
-            at(0.5, SIX_DIVISORS[1]),
-            at(-0.5, SIX_DIVISORS[1]),
-            at(1.0, SIX_DIVISORS[2]),
-            at(-1.0, SIX_DIVISORS[2]),
-            at(2.0, SIX_DIVISORS[3]),
-            at(-2.0, SIX_DIVISORS[3]),
-            g2,
-        ]
-    }
-
-    #[inline(always)]
-    fn kernel_gradient(m: [f64; MOST_SIDE]) -> [f64; MOST_TAPS] {
-        let mut out = [m[0] * SIX_DIVISORS[0], 0.0, m[7]];
-        for (i, p) in [0.5, 1.0, 2.0].into_iter().enumerate() {
-            let (plus, minus) = (m[2 * i + 1] * SIX_DIVISORS[i + 1], m[2 * i + 2] * SIX_DIVISORS[i + 1]);
-            out[0] += plus + minus;
-            out[1] += p * (plus - minus);
-            out[2] += p * p * (plus + minus);
-        }
-        out
-    }
-}
-
-/// One over the product of a point's differences from the other finite points 0, ±1/2, ±1, ±2: of 0, 1/2, 1 and 2.
-const SIX_DIVISORS: [f64; 4] = {
-    // 2 p^2 times the product of p^2 - q^2 over the other pairs.
-    let h = 2.0 * 0.25 * (0.25 - 1.0) * (0.25 - 4.0);
-    let o = 2.0 * (1.0 - 0.25) * (1.0 - 4.0);
-    let t = 2.0 * 4.0 * (4.0 - 0.25) * (4.0 - 1.0);
-    [-1.0, 1.0 / h, 1.0 / o, 1.0 / t]
-};
 
 /// A 2 x 2 kernel on a map doubled by nearest neighbours: 4 products for four outputs, where phases take 9 and the doubled map 16.
 ///
@@ -302,7 +196,7 @@ impl Form for Doubled {
 
     #[inline(always)]
     fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
-        [g0 + g1, g1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        [g0 + g1, g1, 0.0, 0.0, 0.0, 0.0]
     }
 
     #[inline(always)]
@@ -344,7 +238,7 @@ impl Form for Halved {
 
     #[inline(always)]
     fn kernel([g0, g1, _]: [f64; MOST_TAPS]) -> [f64; MOST_SIDE] {
-        [g0 + g1, g0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        [g0 + g1, g0, 0.0, 0.0, 0.0, 0.0]
     }
 
     #[inline(always)]
@@ -375,7 +269,6 @@ fn values_of_six<S: Simd>(
     odd: [S::f32s; 2],
     infinity: S::f32s,
 ) -> Values<S> {
-    let none = simd.splat_f32s(0.0);
     [
         zero,
         simd.mul_add_e_f32s(simd.splat_f32s(A), odd[0], even[0]),
@@ -383,8 +276,6 @@ fn values_of_six<S: Simd>(
         simd.mul_add_e_f32s(simd.splat_f32s(B), odd[1], even[1]),
         simd.mul_add_e_f32s(simd.splat_f32s(-B), odd[1], even[1]),
         infinity,
-        none,
-        none,
     ]
 }
 
@@ -401,7 +292,6 @@ fn moments_of_six<S: Simd>(simd: S, m: Values<S>) -> [S::f32s; MOST_OUT] {
         moment(A2, sum_a, B2, sum_b),
         moment(A * A2, difference_a, B * B2, difference_b),
         moment(A2 * A2, sum_a, B2 * B2, sum_b),
-        simd.splat_f32s(0.0),
     ]
 }
 
