@@ -14,6 +14,7 @@ pub use summary::CpuSummary;
 use crate::error::Result;
 use crate::executor::{ArraySource, Arrays, Clock, Executor, Piece, Profile, array_for, parameter_named};
 use crate::graph::{Graph, Shape, Source, TensorId};
+use crate::plan::slots::Place;
 use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph in main memory.
@@ -85,9 +86,7 @@ impl CpuExecutor {
     fn take_inputs(&mut self, inputs: &dyn ArraySource) -> Result<()> {
         for (id, tensor) in self.plan.graph.sources(Source::Input) {
             let values = array_for(&self.plan.graph, Source::Input, &tensor.name, inputs)?;
-            if let Placement::Slot { slot, .. } = self.plan.placements[id.index()] {
-                self.memory.slots[slot][..values.len()].copy_from_slice(values);
-            }
+            self.memory.fill(self.plan.placements[id.index()], values);
         }
         Ok(())
     }
@@ -97,21 +96,24 @@ impl Memory {
     fn step(&mut self, plan: &Plan, step: &Step) -> Result<()> {
         let node = &plan.graph.nodes()[step.node];
         let shapes = plan.graph.shapes(node);
-        // Outputs and temporary memory are taken out of their arenas while the operator runs: no two tensors alive at
-        // one time share a slot, so what stays holds all inputs.
+        // Outputs and temporary memory are taken out of their arenas while the operator runs. No step reads from a slot that
+        // it writes to, so what stays holds all inputs but the one whose memory the output takes.
         let mut taken = self.take(plan, &node.outputs)?;
-        let mut scratch = step.scratch.first().map(|&slot| std::mem::take(&mut self.slots[slot])).unwrap_or_default();
+        let place = step.scratch.first().copied();
+        let mut scratch = place.map(|place| std::mem::take(&mut self.slots[place.slot])).unwrap_or_default();
         {
-            let inputs: Vec<&[f32]> = node.inputs.iter().map(|&t| self.view(plan, t)).collect();
+            let input = |(i, &t): (usize, &TensorId)| if step.in_place == Some(i) { &[] } else { self.view(plan, t) };
+            let inputs: Vec<&[f32]> = node.inputs.iter().enumerate().map(input).collect();
             let mut outputs = pieces(&mut taken, &shapes.outputs);
+            let start = place.map_or(0, |place| place.offset);
             let scratch_len = node.operator.cpu_scratch(&shapes);
-            node.operator.compute(&shapes, &inputs, &mut outputs, &mut scratch[..scratch_len]);
+            node.operator.compute(&shapes, &inputs, &mut outputs, &mut scratch[start..start + scratch_len]);
         }
         for output in taken {
             self.put_back(output);
         }
-        if let Some(&slot) = step.scratch.first() {
-            self.slots[slot] = scratch;
+        if let Some(place) = place {
+            self.slots[place.slot] = scratch;
         }
         Ok(())
     }
@@ -122,9 +124,20 @@ impl Memory {
         match plan.placements[tensor.index()] {
             Placement::Parameter(offset) => &self.parameters[offset..offset + len],
             Placement::Prepared(offset) => &self.prepared[offset..offset + len],
-            Placement::Slot { slot, offset } => &self.slots[slot][offset..offset + len],
+            Placement::Slot(Place { slot, offset }) => &self.slots[slot][offset..offset + len],
             Placement::Nowhere => &[],
         }
+    }
+
+    /// Copies given values to their place.
+    fn fill(&mut self, place: Placement, values: &[f32]) {
+        let (memory, offset) = match place {
+            Placement::Parameter(offset) => (&mut self.parameters, offset),
+            Placement::Prepared(offset) => (&mut self.prepared, offset),
+            Placement::Slot(Place { slot, offset }) => (&mut self.slots[slot], offset),
+            Placement::Nowhere => return,
+        };
+        memory[offset..offset + values.len()].copy_from_slice(values);
     }
 
     /// Memory to write a node's outputs to: slots, or new memory for prepared tensors (they are made once). Outputs that lie
@@ -134,7 +147,7 @@ impl Memory {
         for (index, tensor) in outputs.iter().enumerate() {
             let place = plan.placements[tensor.index()];
             let (slot, offset) = match place {
-                Placement::Slot { slot, offset } => (Some(slot), offset),
+                Placement::Slot(Place { slot, offset }) => (Some(slot), offset),
                 _ => (None, 0),
             };
             if let Some(same) = taken.iter_mut().find(|t| slot.is_some() && t.slot == slot) {
@@ -175,7 +188,7 @@ impl Memory {
     /// Copies a result over a parameter.
     fn assign(&mut self, plan: &Plan, parameter: TensorId, value: TensorId) {
         let len = plan.graph.shape(value).elements();
-        if let (Placement::Parameter(to), Placement::Slot { slot, offset }) =
+        if let (Placement::Parameter(to), Placement::Slot(Place { slot, offset })) =
             (plan.placements[parameter.index()], plan.placements[value.index()])
         {
             self.parameters[to..to + len].copy_from_slice(&self.slots[slot][offset..offset + len]);
@@ -221,9 +234,7 @@ impl Executor for CpuExecutor {
         }
         for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
             let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
-            if let Placement::Parameter(offset) = self.plan.placements[id.index()] {
-                memory.parameters[offset..offset + values.len()].copy_from_slice(values);
-            }
+            memory.fill(self.plan.placements[id.index()], values);
         }
         for step in &self.plan.prepare {
             memory.step(&self.plan, step)?;

@@ -9,6 +9,7 @@ use super::slices::{FLOP_PER_SUBMISSION, Slice, slices};
 use crate::error::{Error, Result};
 use crate::executor::{ArraySource, Arrays, Executor, Piece, Profile, array_for, parameter_named};
 use crate::graph::{Binding, Graph, Node, Source, Storage, Tensor, TensorId};
+use crate::plan::slots::Place;
 use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph on a GPU.
@@ -214,7 +215,7 @@ impl Memory {
         let (buffer, floats) = match plan.placements[tensor.index()] {
             Placement::Parameter(offset) => (self.parameters.as_ref(), offset),
             Placement::Prepared(_) => (self.prepared.get(tensor.index()).and_then(Option::as_ref), 0),
-            Placement::Slot { slot, offset } => (self.slots.get(slot), offset),
+            Placement::Slot(Place { slot, offset }) => (self.slots.get(slot), offset),
             Placement::Nowhere => (None, 0),
         };
         let buffer = buffer.cloned().ok_or_else(|| {
@@ -240,7 +241,7 @@ async fn allocate(gpu: &Gpu, plan: &Plan, held: &mut u64) -> Result<Memory> {
     }
     for (slot, &floats) in plan.slots.iter().enumerate() {
         let tenant = plan.placements.iter().zip(plan.graph.tensors()).find(|(place, tensor)| {
-            **place == (Placement::Slot { slot, offset: 0 })
+            **place == Placement::Slot(Place { slot, offset: 0 })
                 && tensor.shape.elements().next_multiple_of(crate::plan::ALIGNMENT) == floats
         });
         let name = tenant.map_or("temporary memory", |(_, tensor)| &tensor.name);
@@ -313,14 +314,15 @@ async fn record(
 struct Ranges {
     inputs: Vec<Range>,
     outputs: Vec<Range>,
-    scratch: Vec<wgpu::Buffer>,
+    /// Buffers, and where in them, in floats.
+    scratch: Vec<(wgpu::Buffer, usize)>,
     batched: Vec<bool>,
 }
 
 impl Ranges {
     fn new(plan: &Plan, memory: &Memory, node: &Node, step: &Step, batched: Vec<bool>) -> Result<Self> {
         let all = |ids: &[TensorId]| ids.iter().map(|&t| memory.range(plan, t)).collect::<Result<Vec<_>>>();
-        let scratch = step.scratch.iter().map(|&slot| memory.slots[slot].clone()).collect();
+        let scratch = step.scratch.iter().map(|place| (memory.slots[place.slot].clone(), place.offset)).collect();
         Ok(Self { inputs: all(&node.inputs)?, outputs: all(&node.outputs)?, scratch, batched })
     }
 
@@ -335,7 +337,8 @@ impl Ranges {
             Binding::Input(i) => part(&self.inputs[i], &slice.shapes.inputs[i], self.batched[i]),
             Binding::Output(i) => part(&self.outputs[i], &slice.shapes.outputs[i], true),
             Binding::ScratchIn(i) | Binding::ScratchOut(i) => {
-                Range { buffer: self.scratch[i].clone(), offset: 0, bytes: 4 * scratch[i] as u64 }
+                let (buffer, offset) = &self.scratch[i];
+                Range { buffer: buffer.clone(), offset: 4 * *offset as u64, bytes: 4 * scratch[i] as u64 }
             }
         }
     }

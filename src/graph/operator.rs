@@ -63,7 +63,14 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The CPU's part. Outputs are to be overwritten whole: what they hold before is undefined.
+    /// The inputs in whose memory the first output may lie: of the same number of elements, and element i of the output needs
+    /// no element of them but i, in every pass that writes the output. The plan takes one that nothing reads afterwards.
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// The CPU's part. Outputs are to be overwritten whole: what they hold before is undefined, except that an input which the
+    /// plan put into the first output's memory (see [`Operator::in_place`]) comes as an empty slice and is found there.
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]);
 
     /// Size in floats of the temporary memory that [`Operator::compute`] needs.

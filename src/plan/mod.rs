@@ -4,12 +4,14 @@
 //! tensor a slot: a piece of memory shared by tensors that are never alive together. It knows its peak before anything runs.
 
 pub mod fusion;
+mod lifetimes;
 pub mod slots;
 
 use crate::error::{Error, Result};
 pub use crate::graph::ALIGNMENT;
 use crate::graph::{Caps, Graph, Node, Source, TensorId};
-use slots::Lifetime;
+use lifetimes::{Tenants, Times, home};
+use slots::Place;
 
 /// Which executor a plan is for; they differ in their temporary memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,24 +44,21 @@ pub enum Placement {
     Parameter(usize),
     /// In the tensors made once from the weights, at this offset.
     Prepared(usize),
-    /// In a slot, at an offset that is zero but for pieces of a vector.
-    Slot {
-        /// The slot's index.
-        slot: usize,
-        /// Where in it.
-        offset: usize,
-    },
+    /// In a slot. So does a weight that only the preparation reads: the first run overwrites it.
+    Slot(Place),
     /// Nowhere: no wanted result needs it.
     Nowhere,
 }
 
-/// One node to run, with slots for its temporary memory.
+/// One node to run, with places for its temporary memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// Index into the graph's nodes.
     pub node: usize,
-    /// Slots of the temporary tensors.
-    pub scratch: Vec<usize>,
+    /// Places of the temporary tensors.
+    pub scratch: Vec<Place>,
+    /// The input in whose memory the first output lies, if any; see [`crate::graph::Operator::in_place`].
+    pub in_place: Option<usize>,
 }
 
 /// A graph ready to run.
@@ -79,6 +78,10 @@ pub struct Plan {
     pub parameter_floats: usize,
     /// Size of the tensors made once from the weights.
     pub prepared_floats: usize,
+    /// Size of what the executor holds of the results outside of the slots: on a GPU the buffers they are read from.
+    pub result_floats: usize,
+    /// Most floats alive in the slots at one time: no assignment of slots needs less.
+    pub lower_bound_floats: usize,
 }
 
 impl Plan {
@@ -93,63 +96,65 @@ impl Plan {
         }
         let (constant, needed) = (constants(&graph), needed(&graph));
         let is_live = |node: &Node| node.outputs.iter().any(|t| needed[t.index()]);
-        let mut placements = vec![Placement::Nowhere; graph.tensors().len()];
-        let (mut parameter_floats, mut prepared_floats) = (0, 0);
-        for (id, tensor) in graph.ids().zip(graph.tensors()) {
-            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
-            match tensor.source {
-                Source::Parameter if tensor.within.is_none() => {
-                    placements[id.index()] = Placement::Parameter(parameter_floats);
-                    parameter_floats += floats;
-                }
-                Source::Packed if holds_parameters(&graph, id) => {
-                    placements[id.index()] = Placement::Parameter(parameter_floats);
-                    parameter_floats += floats;
-                }
-                Source::Node(node) if constant[id.index()] && is_live(&graph.nodes()[node]) => {
-                    placements[id.index()] = Placement::Prepared(prepared_floats);
-                    prepared_floats += floats;
-                }
-                _ => {}
-            }
-        }
         let runs_once = |node: &Node| node.outputs.iter().all(|t| constant[t.index()]);
         let order = |once: bool| {
             let nodes = graph.nodes().iter().enumerate();
             nodes.filter(move |(_, n)| is_live(n) && runs_once(n) == once).map(|(i, _)| i)
         };
         let (once, every): (Vec<usize>, Vec<usize>) = (order(true).collect(), order(false).collect());
+        let times = Times { once: &once, every: &every };
+        let roles = roles(&graph, times, &constant);
+        let tenants = Tenants::of(&graph, times, &roles, target);
+        let assignment = slots::assign(&tenants.lifetimes, largest_slot(target));
 
-        // The preparation runs before every step, so its temporary memory may share slots with anything.
-        let mut lifetimes = tensor_lifetimes(&graph, &every, &constant);
-        let tensor_count = lifetimes.len();
-        let mut scratch_of = Vec::new();
-        for (time, &node) in every.iter().enumerate() {
-            scratch_of.push((true, node, scratch_lifetimes(&graph, node, time + 1, target, &mut lifetimes)));
-        }
-        for &node in &once {
-            scratch_of.push((false, node, scratch_lifetimes(&graph, node, 0, target, &mut lifetimes)));
-        }
-        let assignment = slots::assign(&lifetimes.iter().map(|(_, l)| *l).collect::<Vec<_>>());
-        for ((tensor, _), &slot) in lifetimes[..tensor_count].iter().zip(&assignment.slot_of) {
-            if let Some(tensor) = tensor {
-                placements[tensor.index()] = Placement::Slot { slot, offset: 0 };
-            }
+        let mut placements = vec![Placement::Nowhere; graph.tensors().len()];
+        let (mut parameter_floats, mut prepared_floats) = (0, 0);
+        for (id, tensor) in graph.ids().zip(graph.tensors()).filter(|(_, tensor)| tensor.within.is_none()) {
+            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
+            placements[id.index()] = match (tenants.of_tensor[id.index()], roles[id.index()], tensor.source) {
+                (Some(tenant), _, _) => Placement::Slot(assignment.places[tenant]),
+                (None, Role::Kept, Source::Parameter | Source::Packed) => {
+                    parameter_floats += floats;
+                    Placement::Parameter(parameter_floats - floats)
+                }
+                (None, Role::Kept, Source::Node(node)) if is_live(&graph.nodes()[node]) => {
+                    prepared_floats += floats;
+                    Placement::Prepared(prepared_floats - floats)
+                }
+                _ => Placement::Nowhere,
+            };
         }
         for (id, tensor) in graph.ids().zip(graph.tensors()) {
             let Some((whole, offset)) = tensor.within else { continue };
             placements[id.index()] = match placements[whole.index()] {
                 Placement::Parameter(start) => Placement::Parameter(start + offset),
-                Placement::Slot { slot, offset: start } => Placement::Slot { slot, offset: start + offset },
+                Placement::Slot(Place { slot, offset: start }) => Placement::Slot(Place { slot, offset: start + offset }),
                 other => other,
             };
         }
-        let (mut prepare, mut steps) = (Vec::new(), Vec::new());
-        for (every_run, node, range) in scratch_of {
-            let step = Step { node, scratch: assignment.slot_of[range].to_vec() };
-            if every_run { steps.push(step) } else { prepare.push(step) }
-        }
-        Ok(Self { graph, prepare, steps, placements, slots: assignment.sizes, parameter_floats, prepared_floats })
+        let step = |(i, &node): (usize, &usize)| Step {
+            node,
+            scratch: assignment.places[tenants.scratch[i].clone()].to_vec(),
+            in_place: tenants.in_place[i],
+        };
+        let mut prepare: Vec<Step> = once.iter().chain(&every).enumerate().map(step).collect();
+        let steps = prepare.split_off(once.len());
+        let result_floats = match target {
+            Target::Cpu => 0,
+            Target::Gpu(_) => graph.outputs().iter().map(|(_, id)| graph.shape(*id).elements()).sum(),
+        };
+        let lower_bound_floats = slots::lower_bound(&tenants.lifetimes);
+        Ok(Self {
+            graph,
+            prepare,
+            steps,
+            placements,
+            slots: assignment.sizes,
+            parameter_floats,
+            prepared_floats,
+            result_floats,
+            lower_bound_floats,
+        })
     }
 
     /// Bytes of activations and temporary memory: the sum of the slots.
@@ -158,10 +163,10 @@ impl Plan {
         4 * self.slots.iter().sum::<usize>() as u64
     }
 
-    /// Bytes of everything the executor holds: weights, prepared tensors and slots.
+    /// Bytes of everything the executor holds, from loading on: weights, prepared tensors, slots and results.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
-        self.slot_bytes() + 4 * (self.parameter_floats + self.prepared_floats) as u64
+        self.slot_bytes() + 4 * (self.parameter_floats + self.prepared_floats + self.result_floats) as u64
     }
 
     /// Names and bytes of the largest tensors that lie in slots, largest first.
@@ -172,7 +177,7 @@ impl Plan {
             .tensors()
             .iter()
             .zip(&self.placements)
-            .filter(|(t, place)| t.within.is_none() && matches!(place, Placement::Slot { .. }))
+            .filter(|(t, place)| t.within.is_none() && matches!(place, Placement::Slot(_)))
             .map(|(t, _)| (format!("{} ({})", t.name, t.shape), 4 * t.shape.elements() as u64))
             .collect();
         sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -250,68 +255,49 @@ fn holds_parameters(graph: &Graph, whole: TensorId) -> bool {
     graph.parts(whole).all(|(part, _)| graph.tensors()[part.index()].source == Source::Parameter)
 }
 
-/// When each tensor that changes between runs is alive. Time 0 is before the first step; step i runs at time i + 1.
-fn tensor_lifetimes(graph: &Graph, steps: &[usize], constant: &[bool]) -> Vec<(Option<TensorId>, Lifetime)> {
-    let end = steps.len() + 1;
-    let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
-    // A piece lives as long as the whole it lies in.
-    let home = |id: TensorId| graph.tensors()[id.index()].within.map_or(id, |(whole, _)| whole);
-    for (id, tensor) in graph.ids().zip(graph.tensors()) {
-        match tensor.source {
-            Source::Input => spans[id.index()] = Some((0, 0)),
-            // Alone in its slot, so that what lies between its parts stays zero.
-            Source::Packed if !holds_parameters(graph, id) => spans[id.index()] = Some((0, end)),
-            _ => {}
-        }
-    }
-    for (i, &node) in steps.iter().enumerate() {
-        let node = &graph.nodes()[node];
-        for &output in &node.outputs {
-            let span = spans[home(output).index()].get_or_insert((i + 1, i + 1));
-            span.1 = span.1.max(i + 1);
-        }
-        for &input in &node.inputs {
-            if let Some(span) = &mut spans[home(input).index()] {
-                span.1 = span.1.max(i + 1);
-            }
-        }
-    }
-    let kept = graph.outputs().iter().map(|(_, id)| *id).chain(graph.assignments().iter().map(|(_, value)| *value));
-    for id in kept {
-        if let Some(span) = &mut spans[home(id).index()] {
-            span.1 = end;
-        }
-    }
-    let mut lifetimes = Vec::new();
-    for ((id, tensor), span) in graph.ids().zip(graph.tensors()).zip(spans) {
-        if let (Some((first, last)), false) = (span, constant[id.index()]) {
-            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
-            lifetimes.push((Some(id), Lifetime { floats, first, last }));
-        }
-    }
-    lifetimes
+/// Where a tensor belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Among the weights or what is made of them once: it outlives every run.
+    Kept,
+    /// A weight that only the preparation reads. It lies in a slot until the first run.
+    Loading,
+    /// Alive for a part of a run, or of the preparation.
+    Passing,
 }
 
-/// Appends the temporary tensors of a node, alive at its own time only; gives their range.
-fn scratch_lifetimes(
-    graph: &Graph,
-    node: usize,
-    time: usize,
-    target: &Target,
-    lifetimes: &mut Vec<(Option<TensorId>, Lifetime)>,
-) -> std::ops::Range<usize> {
-    let node = &graph.nodes()[node];
-    let shapes = graph.shapes(node);
-    let sizes = match target {
-        Target::Cpu => vec![node.operator.cpu_scratch(&shapes)],
-        Target::Gpu(caps) => node.operator.gpu_scratch(&shapes, caps),
-    };
-    let first = lifetimes.len();
-    for floats in sizes.into_iter().filter(|&floats| floats > 0) {
-        let floats = floats.next_multiple_of(ALIGNMENT);
-        lifetimes.push((None, Lifetime { floats, first: time, last: time }));
+/// The role of every tensor.
+fn roles(graph: &Graph, times: Times<'_>, constant: &[bool]) -> Vec<Role> {
+    let mut read = [vec![false; graph.tensors().len()], vec![false; graph.tensors().len()]];
+    for (read, steps) in read.iter_mut().zip([times.once, times.every]) {
+        for &input in steps.iter().flat_map(|&node| &graph.nodes()[node].inputs) {
+            read[home(graph, input).index()] = true;
+        }
     }
-    first..lifetimes.len()
+    for (_, id) in graph.outputs() {
+        read[1][home(graph, *id).index()] = true;
+    }
+    let [in_preparation, in_runs] = read;
+    let role = |(id, tensor): (TensorId, &crate::graph::Tensor)| {
+        let i = id.index();
+        let only_prepares = in_preparation[i] && !in_runs[i] && constant[i];
+        match tensor.source {
+            Source::Parameter if only_prepares && tensor.within.is_none() => Role::Loading,
+            Source::Parameter => Role::Kept,
+            Source::Packed if holds_parameters(graph, id) => Role::Kept,
+            Source::Node(_) if constant[i] && !only_prepares => Role::Kept,
+            _ => Role::Passing,
+        }
+    };
+    graph.ids().zip(graph.tensors()).map(role).collect()
+}
+
+/// How far slots may grow, in floats: on a GPU as far as one binding reaches, which is less than a buffer may have.
+fn largest_slot(target: &Target) -> usize {
+    match target {
+        Target::Cpu => usize::MAX,
+        Target::Gpu(caps) => usize::try_from(caps.max_binding_bytes / 4).unwrap_or(usize::MAX),
+    }
 }
 
 #[cfg(test)]

@@ -91,20 +91,20 @@ fn check_slots(plan: &Plan) {
     }
     let mut holds: Vec<Option<TensorId>> = vec![None; plan.slots.len()];
     for (id, _) in plan.graph.sources(Source::Input) {
-        if let Placement::Slot { slot, .. } = plan.placements[id.index()] {
+        if let Placement::Slot(Place { slot, .. }) = plan.placements[id.index()] {
             assert!(holds[slot].replace(id).is_none(), "two inputs in one slot");
         }
     }
     for (time, step) in plan.steps.iter().enumerate() {
         let node = &plan.graph.nodes()[step.node];
         for input in &node.inputs {
-            if let Placement::Slot { slot, .. } = plan.placements[input.index()] {
+            if let Placement::Slot(Place { slot, .. }) = plan.placements[input.index()] {
                 assert_eq!(holds[slot], Some(*input), "{} reads what was overwritten", node.name);
             }
         }
         let mut written: Vec<usize> = step.scratch.clone();
         for output in &node.outputs {
-            if let Placement::Slot { slot, .. } = plan.placements[output.index()] {
+            if let Placement::Slot(Place { slot, .. }) = plan.placements[output.index()] {
                 assert!(plan.slots[slot] >= plan.graph.shape(*output).elements(), "{} does not fit", node.name);
                 written.push(slot);
             }
@@ -120,7 +120,7 @@ fn check_slots(plan: &Plan) {
         distinct.dedup();
         assert_eq!(distinct.len(), written.len(), "{} writes one slot twice", node.name);
         for output in &node.outputs {
-            if let Placement::Slot { slot, .. } = plan.placements[output.index()] {
+            if let Placement::Slot(Place { slot, .. }) = plan.placements[output.index()] {
                 holds[slot] = Some(*output);
             }
         }
