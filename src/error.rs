@@ -92,6 +92,17 @@ pub enum Error {
         /// The largest tensors, with sizes.
         largest: String,
     },
+    /// The plan cannot be made as small as was asked.
+    #[error(
+        "found a bound of {bound} bytes, expected at least {smallest}: no plan that was found needs less; give --max-memory {}MiB, or use a smaller --batch or a smaller tile",
+        smallest.div_ceil(1 << 20)
+    )]
+    MemoryBound {
+        /// The bound that was given.
+        bound: u64,
+        /// The smallest that can be met.
+        smallest: u64,
+    },
     /// A single work item exceeds a limit of the device and cannot be split.
     #[error(
         "node {node} needs {needed} for {limit_name}, but the device's limit is {limit}; use a smaller --batch, a smaller tile or --device cpu"
@@ -199,7 +210,7 @@ impl Error {
             Self::BadFile { .. }
             | Self::BadArgument { .. }
             | Self::Shape { .. }
-            | Self::NoDevice { .. }
+            | Self::NoDevice { .. } | Self::MemoryBound { .. }
             | Self::ChangedKernel { .. }
             | Self::WrongResults { changed: true, .. } => true,
             _ => false,

@@ -59,10 +59,15 @@ fn assert_outputs(found: &[Vec<f32>], expected: &Expectation, tail: usize, devic
     }
 }
 
-/// What the CPU makes of a case on so many threads, with sentinels after every output.
-fn on_cpu(expected: &Expectation, threads: usize) -> Vec<Vec<f32>> {
+/// What the CPU makes of a case on so many threads, with sentinels after every output; one input may lie in the first output.
+fn on_cpu(expected: &Expectation, threads: usize, in_place: Option<usize>) -> Vec<Vec<f32>> {
     let poisoned = |n: usize| [vec![f32::NAN; n], vec![SENTINEL; TAIL]].concat();
     let mut outputs: Vec<Vec<f32>> = expected.shapes.outputs.iter().map(|s| poisoned(s.elements())).collect();
+    let mut inputs: Vec<&[f32]> = expected.inputs.iter().map(Vec::as_slice).collect();
+    if let Some(input) = in_place {
+        outputs[0][..inputs[input].len()].copy_from_slice(inputs[input]);
+        inputs[input] = &[];
+    }
     let mut scratch = vec![f32::NAN; expected.case.operator.cpu_scratch(&expected.shapes)];
     let mut views: Vec<&mut [f32]> = outputs
         .iter_mut()
@@ -71,7 +76,6 @@ fn on_cpu(expected: &Expectation, threads: usize) -> Vec<Vec<f32>> {
             &mut o[..len]
         })
         .collect();
-    let inputs: Vec<&[f32]> = expected.inputs.iter().map(Vec::as_slice).collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a few threads");
     pool.install(|| expected.case.operator.compute(&expected.shapes, &inputs, &mut views, &mut scratch));
     outputs
@@ -80,7 +84,7 @@ fn on_cpu(expected: &Expectation, threads: usize) -> Vec<Vec<f32>> {
 #[test]
 fn the_cpu_agrees_with_the_definitions() {
     for expected in expectations() {
-        assert_outputs(&on_cpu(&expected, 2), &expected, TAIL, "the CPU");
+        assert_outputs(&on_cpu(&expected, 2, None), &expected, TAIL, "the CPU");
     }
 }
 
@@ -88,9 +92,44 @@ fn the_cpu_agrees_with_the_definitions() {
 fn the_cpu_gives_the_same_bits_on_any_number_of_threads() {
     let bits = |outputs: Vec<Vec<f32>>| outputs.concat().into_iter().map(f32::to_bits).collect::<Vec<u32>>();
     for expected in expectations() {
-        let alone = bits(on_cpu(&expected, 1));
+        let alone = bits(on_cpu(&expected, 1, None));
         for threads in [2, 5] {
-            assert!(bits(on_cpu(&expected, threads)) == alone, "{} on {threads} threads", expected.label);
+            assert!(bits(on_cpu(&expected, threads, None)) == alone, "{} on {threads} threads", expected.label);
+        }
+    }
+}
+
+#[test]
+fn in_place_the_cpu_gives_the_same_bits() {
+    let bits = |outputs: Vec<Vec<f32>>| outputs.concat().into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+    let mut tried = 0;
+    for expected in expectations() {
+        for input in expected.case.operator.in_place(&expected.shapes) {
+            let apart = bits(on_cpu(&expected, 2, None));
+            assert!(bits(on_cpu(&expected, 2, Some(input))) == apart, "{}, input {input} in place", expected.label);
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "only {tried} cases can be computed in place");
+}
+
+#[test]
+fn in_place_every_gpu_agrees_with_the_definitions() {
+    let expectations = expectations();
+    for gpu in gpus() {
+        for expected in &expectations {
+            let operator = expected.case.operator.as_ref();
+            for input in operator.in_place(&expected.shapes) {
+                let device = format!("{}, input {input} in place", gpu.summary.name);
+                let run = || {
+                    let single = SingleOperator::in_place(&gpu, operator, &expected.shapes, TAIL, input)?;
+                    single.write(&expected.inputs);
+                    single.run()?;
+                    single.read()
+                };
+                let found = run().unwrap_or_else(|e| panic!("{} on {device}: {e}", expected.label));
+                assert_outputs(&found, expected, TAIL, &device);
+            }
         }
     }
 }

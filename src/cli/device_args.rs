@@ -22,7 +22,7 @@ pub(super) struct DeviceArgs {
 impl DeviceArgs {
     /// How graphs are planned.
     pub(super) fn options(&self) -> PlanOptions {
-        PlanOptions { exact: self.exact }
+        PlanOptions { exact: self.exact, max_memory: None }
     }
 
     /// An executor of `graph`.

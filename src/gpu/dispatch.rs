@@ -1,9 +1,9 @@
 //! Launches turned into dispatches: pipeline, bind group, offset of the parameters, grid.
 
 use super::device::Gpu;
-use super::kernel::PipelineCache;
+use super::kernel::{PipelineCache, storage_bindings};
 use crate::error::{Error, Result};
-use crate::graph::{Binding, Launch, Storage};
+use crate::graph::{Binding, Launch, Storage, extent};
 
 /// Most workgroups along one dimension of a dispatch.
 const MAX_GROUPS: u64 = 65_535;
@@ -119,7 +119,7 @@ impl Recorder {
                 return Err(limit("maxStorageBufferBindingSize", range.bytes, most));
             }
             let pipeline = cache.get(gpu, &launch, storage).await?;
-            let group = gpu.guarded(|| bind(gpu, &pipeline.layout, &ranges, &uniform, launch.params.bytes.len())).await;
+            let group = gpu.guarded(|| bind(gpu, &pipeline.layout, &launch, &ranges, &uniform)).await;
             let group = group.map_err(|e| Error::Kernel {
                 kernel: launch.kernel.name.to_owned(),
                 message: format!("cannot bind {node}: {e}"),
@@ -135,16 +135,15 @@ impl Recorder {
 fn bind(
     gpu: &Gpu,
     layout: &wgpu::BindGroupLayout,
+    launch: &Launch,
     ranges: &[Range],
     uniform: &wgpu::Buffer,
-    params_bytes: usize,
 ) -> wgpu::BindGroup {
-    let params = Range { buffer: uniform.clone(), offset: 0, bytes: params_bytes as u64 };
-    let entries: Vec<wgpu::BindGroupEntry<'_>> = ranges
-        .iter()
-        .chain([&params])
-        .zip(0..)
-        .map(|(range, binding)| wgpu::BindGroupEntry {
+    let params = Range { buffer: uniform.clone(), offset: 0, bytes: launch.params.bytes.len() as u64 };
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = storage_bindings(launch)
+        .map(|(binding, _)| (binding, &ranges[binding as usize]))
+        .chain([(extent(ranges.len()), &params)])
+        .map(|(binding, range)| wgpu::BindGroupEntry {
             binding,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &range.buffer,

@@ -292,7 +292,7 @@ async fn record(
                 flop = 0;
             }
             flop += work;
-            for launch in node.operator.launches(&slice.shapes, &gpu.caps)? {
+            for launch in step.launches(node, &slice.shapes, &gpu.caps)? {
                 let scratch = node.operator.gpu_scratch(&slice.shapes, &gpu.caps);
                 recorder.push(launch, Storage::F32, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
                 nodes.push(step.node);

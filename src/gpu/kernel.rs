@@ -11,7 +11,7 @@ use super::device::Gpu;
 use super::kernel_text::{ChangedKernels, assemble};
 use super::prelude::Form;
 use crate::error::{Error, Result};
-use crate::graph::{Binding, Caps, Launch, Storage};
+use crate::graph::{Binding, Caps, Launch, Storage, extent};
 
 /// What a kernel asks of a workgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -51,11 +51,12 @@ pub fn check(launch: &Launch, form: Form, changed: &ChangedKernels) -> Result<Re
         }
     }
     bound.sort_by_key(|(index, _)| *index);
-    if bound.len() != launch.bindings.len() + 1 || bound.iter().enumerate().any(|(i, (b, _))| i as u64 != u64::from(*b))
-    {
-        return Err(wrong(format!("{} bindings, expected {} and params", bound.len(), launch.bindings.len())));
+    let expected: Vec<(u32, &Binding)> = storage_bindings(launch).collect();
+    let positions = expected.iter().map(|(position, _)| *position).chain([extent(launch.bindings.len())]);
+    if !bound.iter().map(|(index, _)| *index).eq(positions) {
+        return Err(wrong(format!("{} bindings, expected {} and params", bound.len(), expected.len())));
     }
-    for ((index, variable), binding) in bound.iter().zip(&launch.bindings) {
+    for ((index, variable), (_, binding)) in bound.iter().zip(&expected) {
         let expected = match binding {
             Binding::Input(_) | Binding::ScratchIn(_) => StorageAccess::LOAD,
             Binding::Output(_) | Binding::ScratchOut(_) => StorageAccess::LOAD | StorageAccess::STORE,
@@ -161,6 +162,13 @@ pub struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// The storage buffers that a launch binds, with their numbers in the kernel.
+pub fn storage_bindings(launch: &Launch) -> impl Iterator<Item = (u32, &Binding)> {
+    let left_out = launch.in_place.map(|(input, _)| input);
+    let bound = launch.bindings.iter().enumerate().filter(move |(position, _)| Some(*position) != left_out);
+    bound.map(|(position, binding)| (extent(position), binding))
+}
+
 /// Name and form of a kernel.
 type Text = (&'static str, Form);
 
@@ -219,14 +227,13 @@ fn compile(
         // the user put in place of ours is the user's own program.
         unsafe { device.create_shader_module_trusted(wgpu::ShaderModuleDescriptor { label, source }, checks) }
     });
-    let storage = launch.bindings.iter().map(|binding| {
-        let read_only = matches!(binding, Binding::Input(_) | Binding::ScratchIn(_));
-        (wgpu::BufferBindingType::Storage { read_only }, false)
+    let storage = storage_bindings(launch).map(|(binding, of)| {
+        let read_only = matches!(of, Binding::Input(_) | Binding::ScratchIn(_));
+        (binding, wgpu::BufferBindingType::Storage { read_only }, false)
     });
     let entries: Vec<wgpu::BindGroupLayoutEntry> = storage
-        .chain([(wgpu::BufferBindingType::Uniform, true)])
-        .zip(0..)
-        .map(|((ty, has_dynamic_offset), binding)| wgpu::BindGroupLayoutEntry {
+        .chain([(extent(launch.bindings.len()), wgpu::BufferBindingType::Uniform, true)])
+        .map(|(binding, ty, has_dynamic_offset)| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },

@@ -71,7 +71,23 @@ pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -
         whole.text.push_str(text);
         whole.text.push('\n');
     }
+    if let Some((input, output)) = form.in_place {
+        whole.text = in_place(&whole.text, input, output).unwrap_or(whole.text);
+    }
     whole
+}
+
+/// The text of a kernel whose input lies in the memory of its output (see [`Launch::in_place`]): the input has no declaration,
+/// and what read it reads the output. Lines stay where they are. `None` where the two are not declared on a line each.
+///
+/// [`Launch::in_place`]: crate::graph::Launch::in_place
+fn in_place(text: &str, input: usize, output: usize) -> Option<String> {
+    let declared = |position: usize| {
+        let line = text.lines().find(|line| line.starts_with(&format!("@group(0) @binding({position}) ")))?;
+        Some((line, line.split_once('>')?.1.split_once(':')?.0.trim()))
+    };
+    let ((line, from), (_, to)) = (declared(input)?, declared(output)?);
+    Some(renamed(&text.replacen(line, "", 1), &format!("{from}["), &format!("{to}[")))
 }
 
 impl KernelText {
@@ -161,6 +177,21 @@ impl KernelText {
     }
 }
 
+/// The text with `to` instead of `from`, a name and what follows it, wherever the name is not the end of a longer one.
+fn renamed(text: &str, from: &str, to: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, after) = rest.split_at(at);
+        let is_end = before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        result.push_str(before);
+        result.push_str(if is_end { from } else { to });
+        rest = &after[from.len()..];
+    }
+    result.push_str(rest);
+    result
+}
+
 /// `NAME: TYPE = DEFAULT; ...` as a constant of the value given for the name, if any.
 fn constant(declaration: &str, constants: &[(&'static str, f64)]) -> Option<String> {
     let (declared, rest) = declaration.split_once('=')?;
@@ -201,6 +232,24 @@ mod tests {
         let chosen = text.specialised(&[("SIZE", 32.0)]).expect("plain");
         assert!(chosen.contains("\nconst SIZE: u32 = 32u; // threads\n"), "{chosen}");
         naga::front::wgsl::parse_str(&chosen).expect("it compiles");
+    }
+
+    #[test]
+    fn in_place_the_output_is_read() {
+        static COPY: Kernel = Kernel {
+            name: "copy",
+            source: "@group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+                     @group(0) @binding(1) var<storage, read_write> out: array<f32>;\n\
+                     @compute @workgroup_size(1)\nfn main() { let max = vec2<f32>(x[0], 1.0); out[0] = x[1] + max[0] + max.x; }\n",
+            shared: &[],
+        };
+        let apart = assemble(&COPY, Form::default(), &ChangedKernels::default());
+        let form = Form { in_place: Some((0, 1)), ..Form::default() };
+        let merged = assemble(&COPY, form, &ChangedKernels::default());
+        assert!(merged.text.contains("vec2<f32>(out[0], 1.0); out[0] = out[1] + max[0] + max.x;"), "{}", merged.text);
+        assert!(!merged.text.contains("binding(0)"), "{}", merged.text);
+        assert_eq!(merged.text.lines().count(), apart.text.lines().count());
+        merged.compile(Capabilities::empty()).expect("it compiles");
     }
 
     #[test]

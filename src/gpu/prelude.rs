@@ -16,12 +16,14 @@ pub struct Form {
     pub storage: Storage,
     /// Whether halves are the language's `f16`, which needs `SHADER_F16`; else they are packed in pairs into `u32`.
     pub native_half: bool,
+    /// The binding of an input that lies in the memory of an output, and the output's.
+    pub in_place: Option<(usize, usize)>,
 }
 
 impl Default for Form {
     /// Single floats.
     fn default() -> Self {
-        Self { item: 1, storage: Storage::F32, native_half: false }
+        Self { item: 1, storage: Storage::F32, native_half: false, in_place: None }
     }
 }
 
@@ -29,7 +31,8 @@ impl Form {
     /// The form of a launch on tensors of this storage.
     #[must_use]
     pub fn of(launch: &Launch, storage: Storage, caps: &Caps) -> Self {
-        Self { item: launch.item, storage, native_half: storage == Storage::F16 && caps.native_half }
+        let native_half = storage == Storage::F16 && caps.native_half;
+        Self { item: launch.item, storage, native_half, in_place: launch.in_place }
     }
 
     /// What the text asks of a compiler beyond the core of the language.

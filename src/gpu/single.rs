@@ -27,9 +27,33 @@ impl<'a> SingleOperator<'a> {
     /// # Errors
     /// Shapes that the device cannot take, or kernels that do not compile.
     pub fn new(gpu: &'a Gpu, operator: &dyn Operator, shapes: &Shapes, tail: usize) -> Result<Self> {
+        Self::build(gpu, operator, shapes, tail, None)
+    }
+
+    /// The same where the input of this index lies in the memory of the first output, as [`Operator::in_place`] allows.
+    ///
+    /// # Errors
+    /// As [`SingleOperator::new`].
+    pub fn in_place(
+        gpu: &'a Gpu,
+        operator: &dyn Operator,
+        shapes: &Shapes,
+        tail: usize,
+        input: usize,
+    ) -> Result<Self> {
+        Self::build(gpu, operator, shapes, tail, Some(input))
+    }
+
+    fn build(
+        gpu: &'a Gpu,
+        operator: &dyn Operator,
+        shapes: &Shapes,
+        tail: usize,
+        in_place: Option<usize>,
+    ) -> Result<Self> {
         pollster::block_on(async {
             let input = |floats: usize| storage_buffer(gpu, "input", 4 * floats as u64);
-            let inputs: Vec<wgpu::Buffer> = shapes.inputs.iter().map(|s| input(s.elements())).collect();
+            let mut inputs: Vec<wgpu::Buffer> = shapes.inputs.iter().map(|s| input(s.elements())).collect();
             let poisoned = |floats: usize| {
                 let mut values = vec![f32::NAN; floats];
                 values.resize(floats + tail, SENTINEL);
@@ -38,9 +62,16 @@ impl<'a> SingleOperator<'a> {
                 Range { buffer, offset: 0, bytes: 4 * values.len() as u64 }
             };
             let outputs: Vec<Range> = shapes.outputs.iter().map(|s| poisoned(s.elements())).collect();
+            if let Some(input) = in_place {
+                inputs[input] = outputs[0].buffer.clone();
+            }
             let scratch: Vec<Range> = operator.gpu_scratch(shapes, &gpu.caps).into_iter().map(poisoned).collect();
             let mut recorder = Recorder::default();
             for launch in operator.launches(shapes, &gpu.caps)? {
+                let launch = match in_place {
+                    Some(input) => launch.in_place(input),
+                    None => launch,
+                };
                 recorder.push(launch, Storage::F32, operator.name(), |binding| match binding {
                     Binding::Input(i) => {
                         let bytes = 4 * shapes.inputs[i].elements() as u64;

@@ -152,6 +152,8 @@ pub struct Launch {
     pub groups: u64,
     /// Elements of the kernel's `item`: one, or a quad of four. Kernels that do not use it may say either.
     pub item: usize,
+    /// Where an input lies in the memory of an output: the position of its binding, which is left out, and of the output's.
+    pub in_place: Option<(usize, usize)>,
 }
 
 /// Items that a group of an elementwise kernel takes: 256 threads, four each.
@@ -161,7 +163,17 @@ impl Launch {
     /// A dispatch of `groups` workgroups without override constants.
     #[must_use]
     pub fn new(kernel: &'static Kernel, bindings: Vec<Binding>, params: &impl Params, groups: usize) -> Self {
-        Self { kernel, constants: Vec::new(), bindings, params: params.block(), groups: groups as u64, item: 1 }
+        let params = params.block();
+        Self { kernel, constants: Vec::new(), bindings, params, groups: groups as u64, item: 1, in_place: None }
+    }
+
+    /// The same where the operator's input of this index lies in the memory of its first output. One buffer may not be bound
+    /// both to read and to write, so the kernel then reads the output. A launch that binds only one of the two stays as it is.
+    #[must_use]
+    pub fn in_place(mut self, input: usize) -> Self {
+        let position = |wanted| self.bindings.iter().position(|&binding| binding == wanted);
+        self.in_place = position(Binding::Input(input)).zip(position(Binding::Output(0)));
+        self
     }
 
     /// The same with items of so many elements.

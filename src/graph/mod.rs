@@ -3,6 +3,7 @@
 pub mod launch;
 pub mod operator;
 mod reference;
+mod schedule;
 pub mod shape;
 pub mod storage;
 pub mod tile;

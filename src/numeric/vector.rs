@@ -1,7 +1,11 @@
 //! Parallel loops over rows and elements, and pointwise functions that the compiler turns into vector code.
+//!
+//! An operand that is empty lies in `out`: what is to be read there is read before it is overwritten.
 
 use pulp::Arch;
 use rayon::prelude::*;
+
+use super::thread_buffer::{at_least, with_thread_buffer};
 
 /// Elements a thread takes at a time: enough to outweigh the hand-over, few enough to keep every core busy.
 const BLOCK: usize = 1 << 14;
@@ -9,10 +13,18 @@ const BLOCK: usize = 1 << 14;
 /// `out[i] = f(x[i])`, in parallel, compiled for the widest vectors of the machine.
 pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Copy) {
     let arch = Arch::new();
-    out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(out, x)| {
-        arch.dispatch(|| {
-            for (o, &x) in out.iter_mut().zip(x) {
-                *o = f(x);
+    out.par_chunks_mut(BLOCK).enumerate().for_each(|(i, out)| {
+        let x = piece(x, i * BLOCK, out.len());
+        arch.dispatch(|| match x {
+            Some(x) => {
+                for (o, &x) in out.iter_mut().zip(x) {
+                    *o = f(x);
+                }
+            }
+            None => {
+                for o in out {
+                    *o = f(*o);
+                }
             }
         });
     });
@@ -21,13 +33,48 @@ pub fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32 + Sync + Copy) {
 /// `out[i] = f(a[i], b[i])`, in parallel, compiled for the widest vectors of the machine.
 pub fn map2(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync + Copy) {
     let arch = Arch::new();
-    out.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((out, a), b)| {
-        arch.dispatch(|| {
-            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                *o = f(a, b);
+    out.par_chunks_mut(BLOCK).enumerate().for_each(|(i, out)| {
+        let (a, b) = (piece(a, i * BLOCK, out.len()), piece(b, i * BLOCK, out.len()));
+        arch.dispatch(|| match (a, b) {
+            (Some(a), Some(b)) => {
+                for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *o = f(a, b);
+                }
+            }
+            (None, Some(b)) => {
+                for (o, &b) in out.iter_mut().zip(b) {
+                    *o = f(*o, b);
+                }
+            }
+            (Some(a), None) => {
+                for (o, &a) in out.iter_mut().zip(a) {
+                    *o = f(a, *o);
+                }
+            }
+            (None, None) => {
+                for o in out {
+                    *o = f(*o, *o);
+                }
             }
         });
     });
+}
+
+/// A piece of an operand; none where the operand lies in the output.
+fn piece(x: &[f32], start: usize, len: usize) -> Option<&[f32]> {
+    (!x.is_empty()).then(|| &x[start..start + len])
+}
+
+/// Calls `f` with the piece of an operand that belongs to `out`, or with a copy of `out` where the operand lies there.
+fn with_piece(x: &[f32], start: usize, out: &mut [f32], f: impl FnOnce(&[f32], &mut [f32])) {
+    match piece(x, start, out.len()) {
+        Some(x) => f(x, out),
+        None => with_thread_buffer(|buffer| {
+            let copy = at_least(buffer, out.len());
+            copy.copy_from_slice(out);
+            f(copy, out);
+        }),
+    }
 }
 
 /// Calls `f(row of x, row of out)` for every row of `channels` elements, in parallel, compiled for the widest vectors of
@@ -35,11 +82,13 @@ pub fn map2(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 +
 pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) {
     let arch = Arch::new();
     let block = channels * (1 + BLOCK / channels);
-    out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(out, x)| {
-        arch.dispatch(|| {
-            for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                f(x, out);
-            }
+    out.par_chunks_mut(block).enumerate().for_each(|(i, out)| {
+        with_piece(x, i * block, out, |x, out| {
+            arch.dispatch(|| {
+                for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                    f(x, out);
+                }
+            });
         });
     });
 }
@@ -48,12 +97,16 @@ pub fn rows(x: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &mut
 pub fn rows2(a: &[f32], b: &[f32], out: &mut [f32], channels: usize, f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) {
     let arch = Arch::new();
     let block = channels * (1 + BLOCK / channels);
-    out.par_chunks_mut(block).zip(a.par_chunks(block)).zip(b.par_chunks(block)).for_each(|((out, a), b)| {
-        arch.dispatch(|| {
-            let pairs = a.chunks_exact(channels).zip(b.chunks_exact(channels));
-            for (out, (a, b)) in out.chunks_exact_mut(channels).zip(pairs) {
-                f(a, b, out);
-            }
+    out.par_chunks_mut(block).enumerate().for_each(|(i, out)| {
+        with_piece(a, i * block, out, |a, out| {
+            with_piece(b, i * block, out, |b, out| {
+                arch.dispatch(|| {
+                    let pairs = a.chunks_exact(channels).zip(b.chunks_exact(channels));
+                    for (out, (a, b)) in out.chunks_exact_mut(channels).zip(pairs) {
+                        f(a, b, out);
+                    }
+                });
+            });
         });
     });
 }

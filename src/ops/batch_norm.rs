@@ -50,6 +50,10 @@ impl Operator for BatchNorm {
         Ok(vec![Launch::elementwise(&KERNEL, 5, &params, count).with_item(item)])
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![0]
+    }
+
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let channels = shapes.inputs[0].channels();
         let [gamma, beta, mean, variance] = [inputs[1], inputs[2], inputs[3], inputs[4]];

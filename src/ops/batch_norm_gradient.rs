@@ -64,12 +64,16 @@ impl Operator for BatchNormGradient {
         false
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![5]
+    }
+
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let c = shapes.inputs[0].channels();
         let (gamma, dy) = (inputs[1], inputs[5]);
         let [dx, dgamma, dbeta, dmean, dvariance] = outputs else { return };
         let inverse = inverse_deviation(inputs[4], self.epsilon);
-        let sums = sums(inputs, &inverse, IDENTITY);
+        let sums = sums(inputs, if dy.is_empty() { dx } else { dy }, &inverse, IDENTITY);
         for q in 0..c {
             let (scale, inverse) = (f64::from(gamma[q]) * f64::from(inverse[q]), f64::from(inverse[q]));
             dgamma[q] = reduce::narrow(sums[q]);

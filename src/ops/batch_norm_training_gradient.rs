@@ -115,9 +115,9 @@ fn write_row(x: &[f32], dy: &[f32], dx: &mut [f32], channels: [&[f32]; 5], slope
     }
 }
 
-/// Sums over the rows, per channel, of dz xhat, then of dz; inputs as of the operator.
-pub(super) fn sums(inputs: &[&[f32]], inverse: &[f32], slope: f32) -> Vec<f64> {
-    let [x, gamma, beta, mean, dy] = [inputs[0], inputs[1], inputs[2], inputs[3], inputs[5]];
+/// Sums over the rows, per channel, of dz xhat, then of dz; inputs as of the operator, but for dy, which may lie in dx.
+pub(super) fn sums(inputs: &[&[f32]], dy: &[f32], inverse: &[f32], slope: f32) -> Vec<f64> {
+    let [x, gamma, beta, mean] = [inputs[0], inputs[1], inputs[2], inputs[3]];
     let c = gamma.len();
     let scale: Vec<f32> = gamma.iter().zip(inverse).map(|(g, i)| g * i).collect();
     reduce::sum(
@@ -172,13 +172,17 @@ impl Operator for BatchNormTrainingGradient {
         false
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![5]
+    }
+
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let (rows, c) = (shapes.inputs[0].rows(), shapes.inputs[0].channels());
         let [x, gamma, beta, mean, variance, dy] = [0, 1, 2, 3, 4, 5].map(|i| inputs[i]);
         let [dx, dgamma, dbeta] = outputs else { return };
         let slope = self.activation.negative_slope();
         let inverse = inverse_deviation(variance, self.epsilon);
-        let sums = sums(inputs, &inverse, slope);
+        let sums = sums(inputs, if dy.is_empty() { dx } else { dy }, &inverse, slope);
         let n = rows as f64;
         let (mut scale, mut level, mut tilt) = (vec![0.0; c], vec![0.0; c], vec![0.0; c]);
         for q in 0..c {

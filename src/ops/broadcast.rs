@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::graph::{Caps, Kernel, Launch, Shape, Shapes, extent};
+use crate::numeric::vector;
 
 /// The shape of a broadcast result.
 ///
@@ -86,23 +87,22 @@ pub(super) fn batched(shapes: &Shapes) -> Vec<bool> {
     shapes.inputs.iter().map(|s| s.len() == out.len() && s.batch() == out.batch()).collect()
 }
 
-/// Writes `f(a, b)` for every element of the broadcast `output`, in parallel over its innermost rows.
+/// The inputs in whose memory the result may lie: those of its shape.
+pub(super) fn in_place(shapes: &Shapes) -> Vec<usize> {
+    (0..shapes.inputs.len()).filter(|&i| shapes.inputs[i] == shapes.outputs[0]).collect()
+}
+
+/// Writes `f(a, b)` for every element of the broadcast `output`, in parallel over its innermost rows. An empty input lies in `out`.
 pub(crate) fn compute(
     shapes: (&Shape, &Shape, &Shape),
     a: &[f32],
     b: &[f32],
     out: &mut [f32],
-    f: impl Fn(f32, f32) -> f32 + Sync,
+    f: impl Fn(f32, f32) -> f32 + Sync + Copy,
 ) {
     let (shape_a, shape_b, shape_out) = shapes;
     if shape_a == shape_out && shape_b == shape_out {
-        const BLOCK: usize = 1 << 14;
-        out.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((o, a), b)| {
-            for ((o, &a), &b) in o.iter_mut().zip(a).zip(b) {
-                *o = f(a, b);
-            }
-        });
-        return;
+        return vector::map2(a, b, out, f);
     }
     let [_, height, width, channels] = shape_out.padded4();
     let (sa, sb) = (strides(shape_a, shape_out), strides(shape_b, shape_out));
@@ -111,11 +111,23 @@ pub(crate) fn compute(
         for (x, out) in out.chunks_exact_mut(channels).enumerate() {
             let (ia, ib) = (n * sa[0] + y * sa[1] + x * sa[2], n * sb[0] + y * sb[1] + x * sb[2]);
             match (sa[3], sb[3]) {
+                (_, 1) if a.is_empty() => {
+                    for (o, &b) in out.iter_mut().zip(&b[ib..]) {
+                        *o = f(*o, b);
+                    }
+                }
+                (1, _) if b.is_empty() => {
+                    for (o, &a) in out.iter_mut().zip(&a[ia..]) {
+                        *o = f(a, *o);
+                    }
+                }
                 (1, 1) => {
                     for ((o, &a), &b) in out.iter_mut().zip(&a[ia..]).zip(&b[ib..]) {
                         *o = f(a, b);
                     }
                 }
+                _ if a.is_empty() => out.iter_mut().for_each(|o| *o = f(*o, b[ib])),
+                _ if b.is_empty() => out.iter_mut().for_each(|o| *o = f(a[ia], *o)),
                 _ => {
                     for (c, o) in out.iter_mut().enumerate() {
                         *o = f(a[ia + c * sa[3]], b[ib + c * sb[3]]);

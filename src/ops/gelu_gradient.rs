@@ -41,6 +41,10 @@ impl Operator for GeluGradient {
         vec![true; 2]
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![1, 0]
+    }
+
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         const ROOT: f32 = std::f32::consts::FRAC_1_SQRT_2;
         // 1 / sqrt(2 pi).

@@ -45,6 +45,10 @@ impl Operator for LeakyReluGradient {
         vec![true; 2]
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![1, 0]
+    }
+
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let slope = self.slope;
         vector::map2(inputs[0], inputs[1], outputs[0], move |y, dy| if y > 0.0 { dy } else { slope * dy });

@@ -40,6 +40,10 @@ impl Operator for Multiply {
         broadcast::batched(shapes)
     }
 
+    fn in_place(&self, shapes: &Shapes) -> Vec<usize> {
+        broadcast::in_place(shapes)
+    }
+
     fn compute(&self, shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let shapes = (&shapes.inputs[0], &shapes.inputs[1], &shapes.outputs[0]);
         broadcast::compute(shapes, inputs[0], inputs[1], outputs[0], |a, b| a * b);

@@ -46,8 +46,14 @@ impl Operator for Reshape {
         Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![0]
+    }
+
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
-        outputs[0].copy_from_slice(inputs[0]);
+        if !inputs[0].is_empty() {
+            outputs[0].copy_from_slice(inputs[0]);
+        }
     }
 
     fn reference(&self, _shapes: &Shapes, inputs: &[&[f64]]) -> Vec<Vec<f64>> {

@@ -43,6 +43,10 @@ impl Operator for Scale {
         Ok(vec![Launch::elementwise(&KERNEL, 1, &params, count).with_item(item)])
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![0]
+    }
+
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         let factor = self.factor;
         vector::map(inputs[0], outputs[0], move |x| factor * x);

@@ -41,6 +41,10 @@ impl Operator for SigmoidGradient {
         vec![true; 2]
     }
 
+    fn in_place(&self, _shapes: &Shapes) -> Vec<usize> {
+        vec![1, 0]
+    }
+
     fn compute(&self, _shapes: &Shapes, inputs: &[&[f32]], outputs: &mut [&mut [f32]], _scratch: &mut [f32]) {
         vector::map2(inputs[0], inputs[1], outputs[0], move |y, dy| dy * y * (1.0 - y));
     }

@@ -1,40 +1,14 @@
 //! When everything that lies in slots is alive: tensors, temporary memory, and weights that only the preparation reads.
 //!
-//! Time 1 is the first step of the preparation. Inputs are written at [`Times::start`], after the preparation; then the steps
-//! follow, and results are read at [`Times::end`].
+//! Time 1 is the first step of the preparation. Inputs are written at [`Roles::start`], after the preparation; then the steps
+//! follow, and results are read at [`Roles::end`].
 
 use std::ops::Range;
 
 use super::slots::Lifetime;
-use super::{ALIGNMENT, Role, Target};
+use super::roles::{Role, Roles};
+use super::{ALIGNMENT, Target};
 use crate::graph::{Graph, Node, Source, TensorId};
-
-/// The order of steps, as node indices.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times<'a> {
-    /// What runs once.
-    pub(super) once: &'a [usize],
-    /// What runs every time.
-    pub(super) every: &'a [usize],
-}
-
-impl Times<'_> {
-    /// When the inputs are written.
-    pub(super) fn start(&self) -> usize {
-        self.once.len() + 1
-    }
-
-    /// When the results are read.
-    pub(super) fn end(&self) -> usize {
-        self.start() + self.every.len() + 1
-    }
-
-    /// The steps with their times.
-    fn steps(&self) -> impl Iterator<Item = (usize, usize)> {
-        let once = self.once.iter().enumerate().map(|(i, &node)| (i + 1, node));
-        once.chain(self.every.iter().enumerate().map(|(i, &node)| (self.start() + i + 1, node)))
-    }
-}
 
 /// What lies in slots.
 #[derive(Debug, Clone, Default)]
@@ -50,9 +24,9 @@ pub(super) struct Tenants {
 }
 
 impl Tenants {
-    /// Finds them; `roles` says for every tensor where it belongs.
-    pub(super) fn of(graph: &Graph, times: Times<'_>, roles: &[Role], target: &Target) -> Self {
-        let spans = spans(graph, times, roles);
+    /// Finds them.
+    pub(super) fn of(graph: &Graph, roles: &Roles, target: &Target) -> Self {
+        let spans = spans(graph, roles);
         let mut tenants = Self { of_tensor: vec![None; graph.tensors().len()], ..Self::default() };
         for (id, tensor) in graph.ids().zip(graph.tensors()) {
             let is_made = matches!(tensor.source, Source::Node(_)) && tensor.within.is_none();
@@ -60,7 +34,7 @@ impl Tenants {
                 tenants.insert(graph, id, first, last);
             }
         }
-        for (time, index) in times.steps() {
+        for (time, index) in roles.steps() {
             let node = &graph.nodes()[index];
             let in_place = tenants.aliased(graph, node, time, &spans);
             let homes = |ids: &[TensorId]| ids.iter().map(|&t| home(graph, t)).collect::<Vec<_>>();
@@ -85,7 +59,7 @@ impl Tenants {
             tenants.in_place.push(in_place);
             tenants.scratch.push(Range::default());
         }
-        for (step, (time, index)) in times.steps().enumerate() {
+        for (step, (time, index)) in roles.steps().enumerate() {
             tenants.scratch[step] = tenants.scratch_of(graph, &graph.nodes()[index], time, target);
         }
         tenants
@@ -150,21 +124,21 @@ pub(super) fn home(graph: &Graph, id: TensorId) -> TensorId {
 }
 
 /// First and last time of everything that lies in slots.
-fn spans(graph: &Graph, times: Times<'_>, roles: &[Role]) -> Vec<Option<(usize, usize)>> {
+fn spans(graph: &Graph, roles: &Roles) -> Vec<Option<(usize, usize)>> {
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.tensors().len()];
     for (id, tensor) in graph.ids().zip(graph.tensors()) {
-        spans[id.index()] = match (roles[id.index()], tensor.source) {
+        spans[id.index()] = match (roles.of_tensor[id.index()], tensor.source) {
             (Role::Kept, _) => None,
             (Role::Loading, Source::Parameter) => Some((0, 0)),
-            (_, Source::Input) => Some((times.start(), times.start())),
+            (_, Source::Input) => Some((roles.start(), roles.start())),
             // From the beginning, so that what lies between its parts stays zero.
-            (_, Source::Packed) => Some((0, times.end())),
+            (_, Source::Packed) => Some((0, roles.end())),
             _ => None,
         };
     }
-    for (time, index) in times.steps() {
+    for (time, index) in roles.steps() {
         let node = &graph.nodes()[index];
-        for output in node.outputs.iter().map(|&t| home(graph, t)).filter(|t| roles[t.index()] != Role::Kept) {
+        for output in node.outputs.iter().map(|&t| home(graph, t)).filter(|t| roles.of_tensor[t.index()] != Role::Kept) {
             let span = spans[output.index()].get_or_insert((time, time));
             span.1 = span.1.max(time);
         }
@@ -177,7 +151,7 @@ fn spans(graph: &Graph, times: Times<'_>, roles: &[Role]) -> Vec<Option<(usize, 
     let results = graph.outputs().iter().map(|(_, id)| *id);
     for id in results.chain(graph.assignments().iter().map(|(_, value)| *value)) {
         if let Some(span) = &mut spans[home(graph, id).index()] {
-            span.1 = times.end();
+            span.1 = roles.end();
         }
     }
     spans

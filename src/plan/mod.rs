@@ -5,12 +5,15 @@
 
 pub mod fusion;
 mod lifetimes;
+mod recompute;
+mod roles;
 pub mod slots;
 
 use crate::error::{Error, Result};
 pub use crate::graph::ALIGNMENT;
-use crate::graph::{Caps, Graph, Node, Source, TensorId};
-use lifetimes::{Tenants, Times, home};
+use crate::graph::{Caps, Graph, Launch, Node, Shapes, Source};
+use lifetimes::Tenants;
+use roles::{Role, Roles};
 use slots::Place;
 
 /// Which executor a plan is for; they differ in their temporary memory.
@@ -27,13 +30,15 @@ pub enum Target {
 pub struct PlanOptions {
     /// Take every convolution in its direct form, which rounds less than Winograd's and takes longer.
     pub exact: bool,
+    /// Most bytes that [`Plan::peak_bytes`] may come to. What does not fit is made again instead of kept.
+    pub max_memory: Option<u64>,
 }
 
 impl PlanOptions {
     /// As exact as f32 is; the tests' default.
     #[must_use]
     pub fn exact() -> Self {
-        Self { exact: true }
+        Self { exact: true, ..Self::default() }
     }
 }
 
@@ -59,6 +64,22 @@ pub struct Step {
     pub scratch: Vec<Place>,
     /// The input in whose memory the first output lies, if any; see [`crate::graph::Operator::in_place`].
     pub in_place: Option<usize>,
+}
+
+impl Step {
+    /// The operator's launches for these shapes, in place where the step is.
+    ///
+    /// # Errors
+    /// As [`Operator::launches`].
+    ///
+    /// [`Operator::launches`]: crate::graph::Operator::launches
+    pub fn launches(&self, node: &Node, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let mut launches = node.operator.launches(shapes, caps)?;
+        if let Some(input) = self.in_place {
+            launches = launches.into_iter().map(|launch| launch.in_place(input)).collect();
+        }
+        Ok(launches)
+    }
 }
 
 /// A graph ready to run.
@@ -94,30 +115,24 @@ impl Plan {
         if options.exact {
             graph.make_exact();
         }
-        let (constant, needed) = (constants(&graph), needed(&graph));
-        let is_live = |node: &Node| node.outputs.iter().any(|t| needed[t.index()]);
-        let runs_once = |node: &Node| node.outputs.iter().all(|t| constant[t.index()]);
-        let order = |once: bool| {
-            let nodes = graph.nodes().iter().enumerate();
-            nodes.filter(move |(_, n)| is_live(n) && runs_once(n) == once).map(|(i, _)| i)
-        };
-        let (once, every): (Vec<usize>, Vec<usize>) = (order(true).collect(), order(false).collect());
-        let times = Times { once: &once, every: &every };
-        let roles = roles(&graph, times, &constant);
-        let tenants = Tenants::of(&graph, times, &roles, target);
+        if let Some(bytes) = options.max_memory {
+            graph = recompute::fit(graph, target, bytes)?;
+        }
+        let roles = Roles::of(&graph);
+        let tenants = Tenants::of(&graph, &roles, target);
         let assignment = slots::assign(&tenants.lifetimes, largest_slot(target));
 
         let mut placements = vec![Placement::Nowhere; graph.tensors().len()];
         let (mut parameter_floats, mut prepared_floats) = (0, 0);
         for (id, tensor) in graph.ids().zip(graph.tensors()).filter(|(_, tensor)| tensor.within.is_none()) {
             let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
-            placements[id.index()] = match (tenants.of_tensor[id.index()], roles[id.index()], tensor.source) {
+            placements[id.index()] = match (tenants.of_tensor[id.index()], roles.of_tensor[id.index()], tensor.source) {
                 (Some(tenant), _, _) => Placement::Slot(assignment.places[tenant]),
                 (None, Role::Kept, Source::Parameter | Source::Packed) => {
                     parameter_floats += floats;
                     Placement::Parameter(parameter_floats - floats)
                 }
-                (None, Role::Kept, Source::Node(node)) if is_live(&graph.nodes()[node]) => {
+                (None, Role::Kept, Source::Node(node)) if roles.once.contains(&node) => {
                     prepared_floats += floats;
                     Placement::Prepared(prepared_floats - floats)
                 }
@@ -137,12 +152,9 @@ impl Plan {
             scratch: assignment.places[tenants.scratch[i].clone()].to_vec(),
             in_place: tenants.in_place[i],
         };
-        let mut prepare: Vec<Step> = once.iter().chain(&every).enumerate().map(step).collect();
-        let steps = prepare.split_off(once.len());
-        let result_floats = match target {
-            Target::Cpu => 0,
-            Target::Gpu(_) => graph.outputs().iter().map(|(_, id)| graph.shape(*id).elements()).sum(),
-        };
+        let mut prepare: Vec<Step> = roles.once.iter().chain(&roles.every).enumerate().map(step).collect();
+        let steps = prepare.split_off(roles.once.len());
+        let result_floats = result_floats(&graph, target);
         let lower_bound_floats = slots::lower_bound(&tenants.lifetimes);
         Ok(Self {
             graph,
@@ -198,98 +210,12 @@ impl Plan {
     }
 }
 
-/// Which tensors depend on weights alone that no run changes.
-fn constants(graph: &Graph) -> Vec<bool> {
-    let is_assigned = |id: TensorId| graph.assignments().iter().any(|(parameter, _)| *parameter == id);
-    let mut constant: Vec<bool> = (graph.ids().zip(graph.tensors()))
-        .map(|(id, t)| {
-            t.source == Source::Parameter && !is_assigned(id) && !t.within.is_some_and(|(whole, _)| is_assigned(whole))
-        })
-        .collect();
-    for node in graph.nodes() {
-        // Parts of a vector are made with the others, at every run.
-        let is_part = node.outputs.iter().any(|t| graph.tensors()[t.index()].within.is_some());
-        if !is_part && node.inputs.iter().all(|t| constant[t.index()]) {
-            for output in &node.outputs {
-                constant[output.index()] = true;
-            }
-        }
+/// What the executor holds of the results outside of the slots.
+fn result_floats(graph: &Graph, target: &Target) -> usize {
+    match target {
+        Target::Cpu => 0,
+        Target::Gpu(_) => graph.outputs().iter().map(|(_, id)| graph.shape(*id).elements()).sum(),
     }
-    constant
-}
-
-/// Which tensors the graph's results and assignments depend on.
-fn needed(graph: &Graph) -> Vec<bool> {
-    let mut needed = vec![false; graph.tensors().len()];
-    let results = graph.outputs().iter().map(|(_, id)| *id);
-    for id in results.chain(graph.assignments().iter().map(|(_, value)| *value)) {
-        need(graph, id, &mut needed);
-    }
-    for node in graph.nodes().iter().rev() {
-        if node.outputs.iter().any(|t| needed[t.index()]) {
-            for &input in &node.inputs {
-                need(graph, input, &mut needed);
-            }
-        }
-    }
-    needed
-}
-
-/// Marks a tensor, and those it is made of or a piece of.
-fn need(graph: &Graph, id: TensorId, needed: &mut [bool]) {
-    needed[id.index()] = true;
-    let tensor = &graph.tensors()[id.index()];
-    match (tensor.source, tensor.within) {
-        (Source::Packed, _) => {
-            for (part, _) in graph.parts(id) {
-                needed[part.index()] = true;
-            }
-        }
-        (Source::View, Some((whole, _))) => needed[whole.index()] = true,
-        _ => {}
-    }
-}
-
-/// Whether a vector is made of parameters.
-fn holds_parameters(graph: &Graph, whole: TensorId) -> bool {
-    graph.parts(whole).all(|(part, _)| graph.tensors()[part.index()].source == Source::Parameter)
-}
-
-/// Where a tensor belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Among the weights or what is made of them once: it outlives every run.
-    Kept,
-    /// A weight that only the preparation reads. It lies in a slot until the first run.
-    Loading,
-    /// Alive for a part of a run, or of the preparation.
-    Passing,
-}
-
-/// The role of every tensor.
-fn roles(graph: &Graph, times: Times<'_>, constant: &[bool]) -> Vec<Role> {
-    let mut read = [vec![false; graph.tensors().len()], vec![false; graph.tensors().len()]];
-    for (read, steps) in read.iter_mut().zip([times.once, times.every]) {
-        for &input in steps.iter().flat_map(|&node| &graph.nodes()[node].inputs) {
-            read[home(graph, input).index()] = true;
-        }
-    }
-    for (_, id) in graph.outputs() {
-        read[1][home(graph, *id).index()] = true;
-    }
-    let [in_preparation, in_runs] = read;
-    let role = |(id, tensor): (TensorId, &crate::graph::Tensor)| {
-        let i = id.index();
-        let only_prepares = in_preparation[i] && !in_runs[i] && constant[i];
-        match tensor.source {
-            Source::Parameter if only_prepares && tensor.within.is_none() => Role::Loading,
-            Source::Parameter => Role::Kept,
-            Source::Packed if holds_parameters(graph, id) => Role::Kept,
-            Source::Node(_) if constant[i] && !only_prepares => Role::Kept,
-            _ => Role::Passing,
-        }
-    };
-    graph.ids().zip(graph.tensors()).map(role).collect()
 }
 
 /// How far slots may grow, in floats: on a GPU as far as one binding reaches, which is less than a buffer may have.

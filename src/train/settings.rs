@@ -198,7 +198,7 @@ impl TrainSettings {
     /// How the graphs of a run are planned.
     #[must_use]
     pub fn plan_options(&self) -> PlanOptions {
-        PlanOptions { exact: self.exact }
+        PlanOptions { exact: self.exact, max_memory: None }
     }
 
     /// Puts a new run's settings together: the strategy's published ones, then what was given. The network of a run that continues from a

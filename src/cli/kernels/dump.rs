@@ -167,7 +167,7 @@ impl Dump {
             let node = &plan.graph.nodes()[step.node];
             let shapes = plan.graph.shapes(node);
             for slice in slices(&node.name, node.operator.as_ref(), &shapes, &self.caps)? {
-                for launch in node.operator.launches(&slice.shapes, &self.caps)? {
+                for launch in step.launches(node, &slice.shapes, &self.caps)? {
                     let launched = Launched {
                         plan: name,
                         node: node.name.clone(),
@@ -208,5 +208,6 @@ impl Dump {
 fn file_name(launch: &Launch) -> String {
     let constants: String = launch.constants.iter().map(|(name, value)| format!(".{name}={value}")).collect();
     let item = if launch.item == 1 { "" } else { ".quads" };
-    format!("{}{item}{constants}.wgsl", launch.kernel.name)
+    let place = launch.in_place.map_or_else(String::new, |(input, _)| format!(".in_place={input}"));
+    format!("{}{item}{constants}{place}.wgsl", launch.kernel.name)
 }
