@@ -8,7 +8,7 @@ use crate::executor::Executor;
 use crate::gpu::device::select;
 use crate::gpu::{AdapterSummary, Gpu, GpuExecutor, adapters};
 use crate::graph::Graph;
-use crate::plan::PlanOptions;
+use crate::plan::{Plan, PlanOptions, Target};
 use crate::tuning_file::saved_tuning;
 
 /// A device as the user names it.
@@ -113,6 +113,50 @@ pub fn executor(choice: &str, graph: &Graph, options: &PlanOptions) -> Result<Bo
     };
     tracing::info!("computing on {} with {} MB", made.device(), made.plan().peak_bytes() / 1_000_000);
     Ok(made)
+}
+
+/// What to plan for on the device that `choice` means.
+///
+/// # Errors
+/// [`Error::NoDevice`] where nothing answers to the name, or it cannot be opened.
+pub fn target(choice: &str) -> Result<Target> {
+    let choice = match DeviceChoice::parse(choice)? {
+        DeviceChoice::Auto => {
+            automatic(&adapters()).0.map_or(DeviceChoice::Cpu, |adapter| DeviceChoice::Number(adapter.index))
+        }
+        choice => choice,
+    };
+    match choice {
+        DeviceChoice::Cpu => Ok(Target::Cpu),
+        choice => Ok(Target::Gpu(Gpu::open(&choice.to_string())?.caps)),
+    }
+}
+
+/// The largest batch of `wanted` samples at most whose plan on a device holds no more than `options` allow, with nothing computed
+/// again; at least one sample.
+///
+/// # Errors
+/// As [`target`] and [`Plan::new`].
+pub fn largest_batch(
+    choice: &str,
+    wanted: usize,
+    options: &PlanOptions,
+    graph: impl Fn(usize) -> Result<Graph>,
+) -> Result<usize> {
+    let Some(bytes) = options.max_memory else { return Ok(wanted) };
+    let (target, free) = (target(choice)?, PlanOptions { max_memory: None, ..*options });
+    let fits = |batch: usize| Ok::<_, Error>(Plan::new(&graph(batch)?, &target, &free)?.peak_bytes() <= bytes);
+    let (mut most, mut least_too_large) = (1, wanted + 1);
+    while least_too_large - most > 1 {
+        // Wanted itself first: mostly it fits.
+        let batch = if least_too_large > wanted { wanted } else { most.midpoint(least_too_large) };
+        if fits(batch)? {
+            most = batch;
+        } else {
+            least_too_large = batch;
+        }
+    }
+    Ok(most)
 }
 
 fn on_gpu(choice: &DeviceChoice, graph: &Graph, options: &PlanOptions) -> Result<Box<dyn Executor>> {

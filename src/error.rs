@@ -210,7 +210,8 @@ impl Error {
             Self::BadFile { .. }
             | Self::BadArgument { .. }
             | Self::Shape { .. }
-            | Self::NoDevice { .. } | Self::MemoryBound { .. }
+            | Self::NoDevice { .. }
+            | Self::MemoryBound { .. }
             | Self::ChangedKernel { .. }
             | Self::WrongResults { changed: true, .. } => true,
             _ => false,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, TensorId};
-use crate::plan::Plan;
+use crate::plan::{Placement, Plan};
 
 /// Named arrays, in the layout of the graph's tensors of the same name.
 pub type Arrays = HashMap<String, Vec<f32>>;
@@ -114,10 +114,19 @@ pub(crate) fn array_for<'a>(
 /// The parameter, or vector of parameters, of this name.
 ///
 /// # Errors
-/// There is none.
-pub(crate) fn parameter_named(graph: &Graph, name: &str) -> Result<TensorId> {
+/// There is none, or it was needed only while loading.
+pub(crate) fn parameter_named(plan: &Plan, name: &str) -> Result<TensorId> {
+    let graph = &plan.graph;
     let mut kept = graph.sources(Source::Parameter).chain(graph.sources(Source::Packed));
-    kept.find(|(_, t)| t.name == name).map(|(id, _)| id).ok_or_else(|| {
+    let (id, _) = kept.find(|(_, t)| t.name == name).ok_or_else(|| {
         Error::bad_argument(format!("no parameter '{name}'"), "a parameter of the graph", "name one the model has")
-    })
+    })?;
+    match plan.placements[id.index()] {
+        Placement::Slot(_) => Err(Error::bad_argument(
+            format!("parameter '{name}', which was only needed while loading"),
+            "a parameter that runs read",
+            "take it from what was loaded",
+        )),
+        _ => Ok(id),
+    }
 }

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
     backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
-    predict, train, tune,
+    plan, predict, train, tune,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -40,6 +40,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Bench(Box<bench::BenchArgs>),
     Dataset(dataset::DatasetArgs),
+    Plan(plan::PlanArgs),
     Kernels(kernels::KernelsArgs),
     Tune(tune::TuneArgs),
     Completions(completions::CompletionsArgs),
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Dataset(args) => dataset::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Program::command()),

@@ -56,8 +56,9 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     let mut executor = None;
     let mut loading = start.elapsed();
     let mut computing = Duration::ZERO;
-    for first in (0..samples).step_by(args.batch) {
-        let count = args.batch.min(samples - first);
+    let batch = args.device.batch(args.batch, |batch| inference_graph(weights.config(), batch))?;
+    for first in (0..samples).step_by(batch) {
+        let count = batch.min(samples - first);
         // Shapes are static: a shorter last batch gets a graph of its own.
         // The one of the batches before goes first: two do not fit where one just fits.
         let kept = executor.take().filter(|(planned, _)| *planned == count);

@@ -22,6 +22,7 @@ mod model_size;
 mod open_gpu;
 pub mod optimise_region;
 mod output_file;
+pub mod plan;
 pub mod predict;
 mod scene_args;
 pub mod train;

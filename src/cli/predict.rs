@@ -113,7 +113,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     check_position(grid)?;
     let read = start.elapsed();
 
-    let mut executor = args.device.executor(&inference_graph(config, args.batch)?)?;
+    let batch = args.device.batch(args.batch, |batch| inference_graph(config, batch))?;
+    let mut executor = args.device.executor(&inference_graph(config, batch)?)?;
     executor.load(&weights)?;
     let loaded = start.elapsed();
     stop_if_interrupted()?;
@@ -124,7 +125,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
         stop_if_interrupted()
     };
     let probability =
-        predict(executor.as_mut(), config, weights.normalisation(), args.batch, &location, &scene, &mut progress)?;
+        predict(executor.as_mut(), config, weights.normalisation(), batch, &location, &scene, &mut progress)?;
     bar.finish_and_clear();
     let predicted = start.elapsed();
 
@@ -148,7 +149,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
             "precision": "float32",
             "settings": {
                 "smoothing": args.smoothing,
-                "batch": args.batch,
+                "batch": batch,
                 "exact": args.device.exact,
                 "location": location,
                 "region": args.region,

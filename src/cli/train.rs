@@ -14,6 +14,7 @@ use crate::cli::print_line;
 use crate::dataset::augmentation::Augmentation;
 use crate::error::Error;
 use crate::model::Feature;
+use crate::plan::MemorySize;
 use crate::train::log_file::EpochRow;
 use crate::train::run::{CONFIG, Earlier, Outlook, Progress, Summary, Training, Watch, check_unused};
 use crate::train::settings::{Given, ModelSize, TrainSettings};
@@ -115,6 +116,9 @@ pub struct TrainArgs {
     /// Take convolutions in their direct form, which rounds less and takes longer
     #[arg(long)]
     exact: bool,
+    /// Hold no more than this on the device, as in 4GiB or 500MB: what does not fit is computed again, which changes no result
+    #[arg(long, value_name = "SIZE")]
+    max_memory: Option<MemorySize>,
     /// Threads that prepare patches; 4
     #[arg(long, value_name = "N")]
     workers: Option<u32>,
@@ -285,6 +289,7 @@ fn flags(args: &TrainArgs) -> Result<Table> {
     set("seed", args.seed.map(Value::from));
     set("device", args.device.clone().map(Value::from));
     set("exact", args.exact.then_some(Value::from(true)));
+    set("max_memory", args.max_memory.map(|size| Value::from(size.to_string())));
     set("workers", args.workers.map(Value::from));
     set("checkpoint_every", args.checkpoint_every.map(Value::from));
     Ok(table)

@@ -258,7 +258,7 @@ impl Executor for CpuExecutor {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let id = parameter_named(&self.plan.graph, name)?;
+        let id = parameter_named(&self.plan, name)?;
         Ok(self.memory.view(&self.plan, id).to_vec())
     }
 

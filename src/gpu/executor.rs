@@ -181,7 +181,7 @@ impl Executor for GpuExecutor {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let range = self.memory.range(&self.plan, parameter_named(&self.plan.graph, name)?)?;
+        let range = self.memory.range(&self.plan, parameter_named(&self.plan, name)?)?;
         pollster::block_on(async {
             let made = self.gpu.guarded(|| Readback::new(&self.gpu, range)).await;
             let readback = made.map_err(|e| refused(&self.gpu, &self.plan, self.allocated_bytes(), &e))?;

@@ -34,13 +34,7 @@ impl<'a> SingleOperator<'a> {
     ///
     /// # Errors
     /// As [`SingleOperator::new`].
-    pub fn in_place(
-        gpu: &'a Gpu,
-        operator: &dyn Operator,
-        shapes: &Shapes,
-        tail: usize,
-        input: usize,
-    ) -> Result<Self> {
+    pub fn in_place(gpu: &'a Gpu, operator: &dyn Operator, shapes: &Shapes, tail: usize, input: usize) -> Result<Self> {
         Self::build(gpu, operator, shapes, tail, Some(input))
     }
 

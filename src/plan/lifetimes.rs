@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::slots::Lifetime;
 use super::roles::{Role, Roles};
+use super::slots::Lifetime;
 use super::{ALIGNMENT, Target};
 use crate::graph::{Graph, Node, Source, TensorId};
 
@@ -138,7 +138,8 @@ fn spans(graph: &Graph, roles: &Roles) -> Vec<Option<(usize, usize)>> {
     }
     for (time, index) in roles.steps() {
         let node = &graph.nodes()[index];
-        for output in node.outputs.iter().map(|&t| home(graph, t)).filter(|t| roles.of_tensor[t.index()] != Role::Kept) {
+        for output in node.outputs.iter().map(|&t| home(graph, t)).filter(|t| roles.of_tensor[t.index()] != Role::Kept)
+        {
             let span = spans[output.index()].get_or_insert((time, time));
             span.1 = span.1.max(time);
         }

@@ -5,14 +5,18 @@
 
 pub mod fusion;
 mod lifetimes;
+mod memory_size;
 mod recompute;
 mod roles;
 pub mod slots;
 
+use std::cmp::Reverse;
+
 use crate::error::{Error, Result};
 pub use crate::graph::ALIGNMENT;
-use crate::graph::{Caps, Graph, Launch, Node, Shapes, Source};
-use lifetimes::Tenants;
+use crate::graph::{Caps, Graph, Launch, Node, Shapes, Source, TensorId};
+use lifetimes::{Tenants, home};
+pub use memory_size::MemorySize;
 use roles::{Role, Roles};
 use slots::Place;
 
@@ -64,6 +68,8 @@ pub struct Step {
     pub scratch: Vec<Place>,
     /// The input in whose memory the first output lies, if any; see [`crate::graph::Operator::in_place`].
     pub in_place: Option<usize>,
+    /// Whether it makes again what was dropped to need less memory.
+    pub again: bool,
 }
 
 impl Step {
@@ -103,6 +109,10 @@ pub struct Plan {
     pub result_floats: usize,
     /// Most floats alive in the slots at one time: no assignment of slots needs less.
     pub lower_bound_floats: usize,
+    /// Floats alive in the slots at every step.
+    pub alive: Vec<usize>,
+    /// The same at every step of the preparation.
+    pub alive_in_preparation: Vec<usize>,
 }
 
 impl Plan {
@@ -115,6 +125,7 @@ impl Plan {
         if options.exact {
             graph.make_exact();
         }
+        let originals = graph.tensors().len();
         if let Some(bytes) = options.max_memory {
             graph = recompute::fit(graph, target, bytes)?;
         }
@@ -143,7 +154,9 @@ impl Plan {
             let Some((whole, offset)) = tensor.within else { continue };
             placements[id.index()] = match placements[whole.index()] {
                 Placement::Parameter(start) => Placement::Parameter(start + offset),
-                Placement::Slot(Place { slot, offset: start }) => Placement::Slot(Place { slot, offset: start + offset }),
+                Placement::Slot(Place { slot, offset: start }) => {
+                    Placement::Slot(Place { slot, offset: start + offset })
+                }
                 other => other,
             };
         }
@@ -151,11 +164,17 @@ impl Plan {
             node,
             scratch: assignment.places[tenants.scratch[i].clone()].to_vec(),
             in_place: tenants.in_place[i],
+            again: graph.nodes()[node].outputs[0].index() >= originals,
         };
         let mut prepare: Vec<Step> = roles.once.iter().chain(&roles.every).enumerate().map(step).collect();
         let steps = prepare.split_off(roles.once.len());
         let result_floats = result_floats(&graph, target);
-        let lower_bound_floats = slots::lower_bound(&tenants.lifetimes);
+        let mut alive = slots::live(&tenants.lifetimes);
+        let lower_bound_floats = alive.iter().copied().max().unwrap_or(0);
+        // Time 0 is before the first step of the preparation, and the inputs are written after the last.
+        alive.resize(roles.end() + 1, 0);
+        let alive_in_preparation = alive[1..roles.start()].to_vec();
+        let alive = alive[roles.start() + 1..roles.end()].to_vec();
         Ok(Self {
             graph,
             prepare,
@@ -166,6 +185,8 @@ impl Plan {
             prepared_floats,
             result_floats,
             lower_bound_floats,
+            alive,
+            alive_in_preparation,
         })
     }
 
@@ -181,26 +202,60 @@ impl Plan {
         self.slot_bytes() + 4 * (self.parameter_floats + self.prepared_floats + self.result_floats) as u64
     }
 
-    /// Names and bytes of the largest tensors that lie in slots, largest first.
+    /// The largest tensors that lie in slots, with their bytes, largest first.
     #[must_use]
-    pub fn largest_tensors(&self, count: usize) -> Vec<(String, u64)> {
-        let mut sizes: Vec<(String, u64)> = self
-            .graph
-            .tensors()
-            .iter()
-            .zip(&self.placements)
-            .filter(|(t, place)| t.within.is_none() && matches!(place, Placement::Slot(_)))
-            .map(|(t, _)| (format!("{} ({})", t.name, t.shape), 4 * t.shape.elements() as u64))
-            .collect();
-        sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    pub fn largest_tensors(&self, count: usize) -> Vec<(TensorId, u64)> {
+        let tensors = self.graph.tensors();
+        let is_in_slot = |id: &TensorId| {
+            tensors[id.index()].within.is_none() && matches!(self.placements[id.index()], Placement::Slot(_))
+        };
+        let bytes = |id: TensorId| 4 * self.graph.shape(id).elements() as u64;
+        let mut sizes: Vec<(TensorId, u64)> = self.graph.ids().filter(is_in_slot).map(|id| (id, bytes(id))).collect();
+        sizes.sort_by_key(|&(id, bytes)| (Reverse(bytes), &tensors[id.index()].name, id));
         sizes.truncate(count);
         sizes
     }
 
+    /// The tensors in slots that are alive at a step of every run, by the step's index. An input in whose memory the step writes
+    /// does not count.
+    #[must_use]
+    pub fn alive_tensors(&self, step: usize) -> Vec<TensorId> {
+        let mut spans: Vec<Option<(usize, usize)>> = vec![None; self.graph.tensors().len()];
+        for (id, tensor) in self.graph.ids().zip(self.graph.tensors()) {
+            match tensor.source {
+                Source::Input => spans[id.index()] = Some((0, 0)),
+                Source::Packed => spans[id.index()] = Some((0, usize::MAX)),
+                _ => {}
+            }
+        }
+        for (time, Step { node, in_place, .. }) in self.steps.iter().enumerate() {
+            let node = &self.graph.nodes()[*node];
+            let kept = node.inputs.iter().enumerate().filter(|(i, _)| Some(*i) != *in_place).map(|(_, input)| input);
+            for &id in node.outputs.iter().chain(kept) {
+                let span = spans[home(&self.graph, id).index()].get_or_insert((time, time));
+                span.1 = span.1.max(time);
+            }
+        }
+        let results = self.graph.outputs().iter().map(|(_, id)| *id);
+        for id in results.chain(self.graph.assignments().iter().map(|(_, value)| *value)) {
+            if let Some(span) = &mut spans[home(&self.graph, id).index()] {
+                span.1 = usize::MAX;
+            }
+        }
+        let is_alive = |id: &TensorId| {
+            let in_slot = matches!(self.placements[id.index()], Placement::Slot(_));
+            in_slot && spans[id.index()].is_some_and(|(first, last)| first <= step && step <= last)
+        };
+        self.graph.ids().filter(is_alive).collect()
+    }
+
     /// The error for a device that has only `available` bytes for this plan.
     pub(crate) fn out_of_memory(&self, device: &str, available: u64) -> Error {
-        let largest: Vec<String> =
-            self.largest_tensors(3).into_iter().map(|(name, bytes)| format!("{name}: {bytes} bytes")).collect();
+        let told = |(id, bytes): (TensorId, u64)| {
+            let tensor = &self.graph.tensors()[id.index()];
+            format!("{} ({}): {bytes} bytes", tensor.name, tensor.shape)
+        };
+        let largest: Vec<String> = self.largest_tensors(3).into_iter().map(told).collect();
         Error::OutOfMemory {
             device: device.to_owned(),
             needed_bytes: self.peak_bytes(),

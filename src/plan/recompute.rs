@@ -249,7 +249,8 @@ impl Chain {
                 continue;
             }
             if longest > 1 && schedule.droppable(input).is_some() {
-                if !matches!(schedule.graph.tensors()[input.index()].source, Source::Node(n) if self.nodes.contains(&n)) {
+                if !matches!(schedule.graph.tensors()[input.index()].source, Source::Node(n) if self.nodes.contains(&n))
+                {
                     self.passing += schedule.tenants.lifetimes[tenant].floats;
                 }
                 self.add(schedule, touches, input, time, longest - 1)?;

@@ -77,7 +77,8 @@ pub fn live(lifetimes: &[Lifetime]) -> Vec<usize> {
 /// net inference", greedy by size). Each takes the tightest gap between those that are alive with it; where there is none,
 /// a slot grows or a new one begins, whichever adds less. No slot grows beyond `largest` floats, unless one tensor is larger.
 ///
-/// The best of a few orders counts: by size, by size times span, by span.
+/// The best of a few ways counts: by size, by size times span, by span; slots that grow, up to the largest tensor or further, or
+/// that do not.
 #[must_use]
 pub fn assign(lifetimes: &[Lifetime], largest: usize) -> Assignment {
     let conflicts = conflicts(lifetimes);
@@ -92,8 +93,10 @@ pub fn assign(lifetimes: &[Lifetime], largest: usize) -> Assignment {
         });
         order
     });
+    let largest_tensor = lifetimes.iter().map(|l| l.floats).max().unwrap_or(0);
+    let growths = [0, largest.min(largest_tensor), largest];
     orders
-        .map(|order| place(lifetimes, &conflicts, &order, largest))
+        .flat_map(|order| growths.map(|growth| place(lifetimes, &conflicts, &order, growth)))
         .min_by_key(Assignment::floats)
         .unwrap_or_default()
 }
@@ -172,4 +175,40 @@ fn tightest(taken: &[(usize, usize)], size: usize, floats: usize) -> (usize, usi
         }
     }
     best.unwrap_or((floats, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lifetime, assign, lower_bound};
+
+    fn tensor(floats: usize, first: usize, last: usize) -> Lifetime {
+        Lifetime { floats, first, last, ..Lifetime::default() }
+    }
+
+    #[test]
+    fn small_tensors_share_the_place_of_a_large_one() {
+        let tensors = [tensor(200, 0, 1), tensor(100, 2, 5), tensor(100, 3, 6)];
+        let assignment = assign(&tensors, usize::MAX);
+        assert_eq!(assignment.floats(), 200);
+        assert_eq!(lower_bound(&tensors), 200);
+        assert_ne!(assignment.places[1], assignment.places[2]);
+    }
+
+    #[test]
+    fn what_a_step_reads_and_what_it_writes_lie_in_two_slots() {
+        let mut tensors = [tensor(200, 0, 1), tensor(100, 2, 5), tensor(100, 3, 6)];
+        tensors[1].reads = vec![3];
+        tensors[2].writes = vec![3];
+        let assignment = assign(&tensors, usize::MAX);
+        assert_ne!(assignment.places[1].slot, assignment.places[2].slot);
+        assert_eq!(assignment.floats(), 300);
+    }
+
+    #[test]
+    fn slots_grow_no_further_than_allowed() {
+        let tensors: Vec<Lifetime> = (0..6).map(|_| tensor(64, 0, 1)).collect();
+        let assignment = assign(&tensors, 128);
+        assert_eq!(assignment.floats(), 6 * 64);
+        assert!(assignment.sizes.iter().all(|&size| size <= 128), "{:?}", assignment.sizes);
+    }
 }

@@ -4,8 +4,10 @@ use crate::executor::{Arrays, Executor};
 use crate::graph::TensorId;
 use crate::model::network::inference_graph;
 use crate::model::{Feature, Location, ModelConfig};
+use crate::ops::Fill;
+use crate::ops::case_values::Random;
 use crate::ops::{Add, BatchNorm, Conv2d, FoldBatchNorm, LeakyRelu};
-use crate::train::graph::{Purpose, training_graph};
+use crate::train::graph::{PARAMETERS, Purpose, training_graph};
 use crate::train::{AdamSettings, Objective};
 
 fn tiny() -> ModelConfig {
@@ -206,6 +208,80 @@ fn inference_at_the_published_size_fits_in_260_mib() {
         let mib = plan.peak_bytes() / MIB;
         assert!(mib <= 260, "{mib} MiB on {target:?}: {:?}", plan.largest_tensors(8));
     }
+}
+
+#[test]
+fn training_at_the_published_size_fits_in_4_gib_if_asked() {
+    let graph = training(&ModelConfig::default(), 8);
+    let bytes = 4096 * MIB;
+    for target in [Target::Cpu, Target::Gpu(Caps::default())] {
+        let options = PlanOptions { max_memory: Some(bytes), ..PlanOptions::default() };
+        let plan = Plan::new(&graph, &target, &options).expect("a plan");
+        let mib = plan.peak_bytes() / MIB;
+        assert!(plan.peak_bytes() <= bytes, "{mib} MiB on {target:?}: {:?}", plan.largest_tensors(8));
+        assert!(
+            plan.graph.cost().flop < graph.cost().flop * 5 / 4,
+            "{} of {}",
+            plan.graph.cost().flop,
+            graph.cost().flop
+        );
+        check_slots(&plan);
+    }
+}
+
+/// Outputs and parameters after one step.
+fn trained(graph: &Graph, options: &PlanOptions) -> (Plan, Arrays, Vec<f32>) {
+    let mut random = Random::new(5);
+    let mut draw = |source: Source| -> Arrays {
+        let value = |(_, tensor): (TensorId, &crate::graph::Tensor)| {
+            let fill = if tensor.name.contains("variance") { Fill::Positive } else { Fill::Signed };
+            let mut values = random.fill(&tensor.shape, fill);
+            if tensor.shape.len() > 1 && source == Source::Parameter {
+                values.iter_mut().for_each(|v| *v *= (2.0 / tensor.shape.rows() as f32).sqrt());
+            }
+            (tensor.name.clone(), values)
+        };
+        graph.sources(source).map(value).collect()
+    };
+    let (inputs, weights) = (draw(Source::Input), draw(Source::Parameter));
+    let mut executor = CpuExecutor::new(graph, options).expect("an executor");
+    executor.load(&weights).expect("weights");
+    executor.run(&inputs).expect("a step");
+    let outputs = executor.run(&inputs).expect("another");
+    (executor.plan().clone(), outputs, executor.read(PARAMETERS).expect("parameters"))
+}
+
+#[test]
+fn what_is_computed_again_changes_no_bit() {
+    let config = ModelConfig { location: Location::published_regions(), ..tiny() };
+    let adam = AdamSettings { sharpness: 0.05, ..AdamSettings::default() };
+    let graph = training_graph(&config, 2, &Objective::default(), &adam, Purpose::Comparison).expect("a graph");
+    let (free, expected, after) = trained(&graph, &PlanOptions::default());
+    assert!(free.steps.iter().all(|step| !step.again));
+    for percent in [90, 70, 60] {
+        let bytes = free.peak_bytes() * percent / 100;
+        let options = PlanOptions { max_memory: Some(bytes), ..PlanOptions::default() };
+        let (bounded, found, parameters) = trained(&graph, &options);
+        assert!(bounded.peak_bytes() <= bytes && bounded.steps.iter().any(|step| step.again));
+        check_slots(&bounded);
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+        for (name, values) in &expected {
+            assert!(bits(values) == bits(&found[name]), "{name} differs within {percent} %");
+        }
+        assert!(bits(&parameters) == bits(&after), "parameters differ within {percent} %");
+    }
+}
+
+#[test]
+fn a_bound_that_cannot_be_met_is_refused_with_one_that_can() {
+    let graph = training(&tiny(), 1);
+    let with =
+        |bytes| Plan::new(&graph, &Target::Cpu, &PlanOptions { max_memory: Some(bytes), ..PlanOptions::default() });
+    let smallest = match with(1 << 20) {
+        Err(Error::MemoryBound { bound, smallest }) if bound == 1 << 20 => smallest,
+        other => panic!("{:?}", other.map(|plan| plan.peak_bytes())),
+    };
+    assert!(with(smallest).expect("what was told").peak_bytes() <= smallest);
 }
 
 #[test]

@@ -10,9 +10,12 @@ use serde::Serialize;
 use crate::atomic_file::{TEMPORARY, write_atomically};
 use crate::dataset::batches::{Prefetch, random_batch};
 use crate::dataset::sampling::TileSet;
+use crate::device;
 use crate::error::{Error, Result};
+use crate::model::network::inference_graph;
 use crate::model::parameters::count;
 use crate::model::{Location, Normalisation, Weights, parameters};
+use crate::plan::PlanOptions;
 use crate::train::checkpoint::{Best, CHECKPOINT, Checkpoint, Position};
 use crate::train::curves::{CURVES, write_curves};
 use crate::train::initialisation::initial_weights;
@@ -154,17 +157,21 @@ impl Training {
         let computed = train.steps_per_epoch(settings.batch);
         let steps = if settings.steps_per_epoch > 0 { settings.steps_per_epoch } else { computed };
         let (config, batch) = (&settings.model, settings.batch);
-        let (device, options) = (settings.device.as_str(), settings.plan_options());
-        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, device, &options)?;
+        let (chosen, options) = (settings.device.as_str(), settings.plan_options());
+        // Both are held at one time. Validation is content with little: its batch may be smaller.
+        let little = PlanOptions { max_memory: options.max_memory.map(|bytes| bytes / 8), ..options };
         let validator = Validator::new(
             config,
             Arc::clone(&validation),
             &settings.objective,
-            batch,
+            device::largest_batch(chosen, batch, &little, |batch| inference_graph(config, batch))?,
             settings.workers,
-            device,
+            chosen,
             &options,
         )?;
+        let left = options.max_memory.map(|bytes| bytes.saturating_sub(validator.planned_bytes()));
+        let options = PlanOptions { max_memory: left, ..options };
+        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, chosen, &options)?;
         let (parameters, trainable) = count(&parameters(config));
         let outlook = Outlook {
             parameters,

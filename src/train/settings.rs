@@ -11,7 +11,7 @@ use crate::dataset::augmentation::Augmentation;
 use crate::dataset::sampling::{Selection, Unlabelled};
 use crate::error::{Error, Result};
 use crate::model::{Location, ModelConfig, Weights};
-use crate::plan::PlanOptions;
+use crate::plan::{MemorySize, PlanOptions};
 use crate::train::objective::{AdamSettings, Objective};
 use crate::train::schedule::{Schedule, ScheduleKind};
 
@@ -80,6 +80,9 @@ pub struct TrainSettings {
     /// Whether convolutions take their direct form, which rounds less and takes longer.
     #[serde(default)]
     pub exact: bool,
+    /// Most memory that the training step and the validation hold on the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<MemorySize>,
     /// Threads that read and augment patches.
     pub workers: usize,
     /// Steps between checkpoints; 0 for every five minutes. One is written after every epoch in any case.
@@ -97,7 +100,7 @@ pub struct TrainSettings {
 }
 
 /// Settings that may change when a run continues: they do not change what is learnt, or are only about how long.
-const FREE: [&str; 6] = ["epochs", "device", "workers", "checkpoint_every", "train", "validation"];
+const FREE: [&str; 7] = ["epochs", "device", "max_memory", "workers", "checkpoint_every", "train", "validation"];
 
 /// Sizes of the network that have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +188,7 @@ impl TrainSettings {
             seed: 1,
             device: "auto".into(),
             exact: false,
+            max_memory: None,
             workers: 4,
             checkpoint_every: 0,
             schedule: if finetuning { Schedule::cosine() } else { Schedule::default() },
@@ -198,7 +202,7 @@ impl TrainSettings {
     /// How the graphs of a run are planned.
     #[must_use]
     pub fn plan_options(&self) -> PlanOptions {
-        PlanOptions { exact: self.exact, max_memory: None }
+        PlanOptions { exact: self.exact, max_memory: self.max_memory.map(|size| size.0) }
     }
 
     /// Puts a new run's settings together: the strategy's published ones, then what was given. The network of a run that continues from a
