@@ -273,7 +273,7 @@ mod tests {
             assert!((1..=256).contains(&resources.invocations), "{resources:?}");
         }
         let half = Launch::new(&FMA_F16, vec![Binding::Output(0)], &fma, 1);
-        let form = Form { item: 4, storage: Storage::F16, native_half: true };
+        let form = Form { item: 4, storage: Storage::F16, native_half: true, ..Form::default() };
         kernel::check(&half, form, &ChangedKernels::default()).unwrap_or_else(|e| panic!("{e}"));
     }
 }
