@@ -57,6 +57,34 @@ fn check(model: &str, device: &str) {
 }
 
 #[test]
+fn a_bound_on_memory_makes_batches_smaller() {
+    let place = Workplace::new();
+    place.import("tiny_global.h5", "model.safetensors");
+    let (model, inputs) = (place.at("model.safetensors"), data("tiny_global_inference.safetensors"));
+    let plan = glavitu(&["plan", "--exact", "--json", "--model", &model].map(str::to_owned));
+    let plan: serde_json::Value = serde_json::from_str(&plan.out).expect("JSON");
+    let one = plan["peak_bytes"].as_u64().expect("a number");
+    let run = |bytes: u64, output: &str| {
+        let (inputs, output, bytes) = (inputs.display().to_string(), place.at(output), format!("{bytes}B"));
+        let args = ["forward", "--model", &model, "--inputs", &inputs, "-o", &output, "--device", "cpu", "--exact"];
+        glavitu(
+            &args.iter().chain(&["--batch", "2", "--max-memory", &bytes]).map(|a| (*a).to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    for (bytes, output) in [(100 * one, "free.safetensors"), (one, "bounded.safetensors")] {
+        let found = run(bytes, output);
+        assert_eq!((found.code, found.err.as_str()), (Some(0), ""));
+    }
+    let found = |output: &str| read_arrays(place.path(output)).expect("the output");
+    for (free, bounded) in found("free.safetensors").iter().zip(found("bounded.safetensors")) {
+        assert_eq!(free.data, bounded.data, "{}", free.name);
+    }
+    let refused = run(1000, "none.safetensors");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("--max-memory") && !place.path("none.safetensors").exists(), "{}", refused.err);
+}
+
+#[test]
 fn tiny_global_on_the_cpu() {
     check("tiny_global", "cpu");
 }

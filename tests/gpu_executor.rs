@@ -91,7 +91,7 @@ fn the_network_gives_the_same_on_every_gpu() {
     for gpu in gpus() {
         let name = gpu.summary.name.clone();
         let executor = GpuExecutor::new(gpu, &graph, &PlanOptions::exact()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(executor.allocated_bytes() >= executor.plan().peak_bytes());
+        assert_eq!(executor.allocated_bytes(), executor.plan().peak_bytes());
         let found = run_twice(executor, &graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_same(&found, &expected, &name);
     }

@@ -143,6 +143,22 @@ fn one_seed_one_result() {
 }
 
 #[test]
+fn a_bound_on_memory_changes_no_result() {
+    let place = Place::new();
+    place.trained("free", "");
+    let refused = place.train("bounded", "--max-memory 100kB");
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    let told = refused.err.split("give --max-memory ").nth(1).and_then(|rest| rest.split(',').next());
+    let told = told.unwrap_or_else(|| panic!("no bound in {}", refused.err));
+    place.trained("bounded", &format!("--max-memory {told}"));
+    for file in ["log.csv", "last.safetensors"] {
+        let bytes = |run: &str| fs::read(place.0.path(&format!("{run}/{file}"))).expect("a file");
+        assert!(bytes("free") == bytes("bounded"), "{file} differs");
+    }
+    assert!(place.read("bounded/config.toml").contains(&format!("max_memory = \"{told}\"")));
+}
+
+#[test]
 fn a_killed_run_continues_as_if_nothing_had_happened() {
     let place = Place::new();
     let options = "--epochs 4 --steps-per-epoch 12 --checkpoint-every 5 --strategy region-encoding";

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::executor::{ArraySource, Arrays, Executor, Piece, Profile, array_for, parameter_named};
 use crate::graph::{Binding, Graph, Node, Source, Storage, Tensor, TensorId};
 use crate::plan::slots::Place;
-use crate::plan::{Placement, Plan, PlanOptions, Step, Target};
+use crate::plan::{ALIGNMENT, Placement, Plan, PlanOptions, Step, Target};
 
 /// A planned graph on a GPU.
 #[derive(Debug)]
@@ -235,14 +235,15 @@ async fn allocate(gpu: &Gpu, plan: &Plan, held: &mut u64) -> Result<Memory> {
     }
     for (id, tensor) in plan.graph.ids().zip(plan.graph.tensors()) {
         if let Placement::Prepared(_) = plan.placements[id.index()] {
-            let buffer = take(gpu, plan, &tensor.name, tensor.shape.elements(), limit, held).await?;
+            let buffer =
+                take(gpu, plan, &tensor.name, tensor.shape.elements().next_multiple_of(ALIGNMENT), limit, held).await?;
             memory.prepared[id.index()] = Some(buffer);
         }
     }
     for (slot, &floats) in plan.slots.iter().enumerate() {
         let tenant = plan.placements.iter().zip(plan.graph.tensors()).find(|(place, tensor)| {
             **place == Placement::Slot(Place { slot, offset: 0 })
-                && tensor.shape.elements().next_multiple_of(crate::plan::ALIGNMENT) == floats
+                && tensor.shape.elements().next_multiple_of(ALIGNMENT) == floats
         });
         let name = tenant.map_or("temporary memory", |(_, tensor)| &tensor.name);
         memory.slots.push(take(gpu, plan, name, floats, limit, held).await?);

@@ -171,7 +171,13 @@ impl Training {
         )?;
         let left = options.max_memory.map(|bytes| bytes.saturating_sub(validator.planned_bytes()));
         let options = PlanOptions { max_memory: left, ..options };
-        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, chosen, &options)?;
+        let step = TrainingStep::new(config, batch, &settings.objective, &settings.adam, chosen, &options);
+        let step = step.map_err(|error| match (error, settings.max_memory) {
+            (Error::MemoryBound { smallest, .. }, Some(bound)) => {
+                Error::MemoryBound { bound: bound.0, smallest: smallest + validator.planned_bytes() }
+            }
+            (error, _) => error,
+        })?;
         let (parameters, trainable) = count(&parameters(config));
         let outlook = Outlook {
             parameters,
