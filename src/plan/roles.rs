@@ -104,7 +104,7 @@ fn constants(graph: &Graph) -> Vec<bool> {
 }
 
 /// Which tensors the graph's results and assignments depend on.
-fn needed(graph: &Graph) -> Vec<bool> {
+pub(super) fn needed(graph: &Graph) -> Vec<bool> {
     let mut needed = vec![false; graph.tensors().len()];
     let results = graph.outputs().iter().map(|(_, id)| *id);
     for id in results.chain(graph.assignments().iter().map(|(_, value)| *value)) {

@@ -1,7 +1,7 @@
 //! Who reads what in a graph.
 
 use crate::graph::{Graph, Node, Operator, TensorId};
-use crate::plan::needed;
+use crate::plan::roles::needed;
 
 /// The node with its operator, if that is of this type.
 pub(super) fn as_operator<T: Operator>(node: &Node) -> Option<(&Node, &T)> {
