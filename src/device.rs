@@ -128,7 +128,7 @@ pub fn target(choice: &str) -> Result<Target> {
     };
     match choice {
         DeviceChoice::Cpu => Ok(Target::Cpu),
-        choice => Ok(Target::Gpu(Gpu::open(&choice.to_string())?.caps)),
+        choice => Ok(Target::Gpu(open(&choice)?.caps)),
     }
 }
 
@@ -160,9 +160,14 @@ pub fn largest_batch(
 }
 
 fn on_gpu(choice: &DeviceChoice, graph: &Graph, options: &PlanOptions) -> Result<Box<dyn Executor>> {
+    Ok(Box::new(GpuExecutor::new(open(choice)?, graph, options)?))
+}
+
+/// The GPU, with the kernel variants that were tuned for it.
+fn open(choice: &DeviceChoice) -> Result<Gpu> {
     let mut gpu = Gpu::open(&choice.to_string())?;
     gpu.caps.tuning = saved_tuning(&gpu.summary).into();
-    Ok(Box::new(GpuExecutor::new(gpu, graph, options)?))
+    Ok(gpu)
 }
 
 #[cfg(test)]
