@@ -5,11 +5,11 @@
 // (step y + row_phase, step x + column_phase) of the output out of the map as it is.
 // Taken: 8 channels out or more, where Winograd's form is not taken.
 // Bindings (quads of input channels; items along the output channels):
-//   0 x: (N, height, width, channels_in / 4); lines = N * height
-//   1 kernel: (kernel_height, kernel_width, channels_in, channels_out), kernel_first items into the buffer
-//   2 bias: channels_out; anything where has_bias is 0
-//   3 out: (N, step height, step width, channels_out)
-//   4 params
+//   0 to 2 x, affine, second: the map (N, height, width, channels_in / 4), read by shared/map_quads.wgsl; lines = N * height
+//   3 kernel: (kernel_height, kernel_width, channels_in, channels_out), kernel_first items into the buffer
+//   4 bias: channels_out; anything where has_bias is 0
+//   5 out: (N, step height, step width, channels_out)
+//   6 params
 // Tile: shared/tile.wgsl; of quads where the output channels are a multiple of four.
 // A thread's rows are neighbouring pixels of a line.
 // Dispatch: ceil(lines * ceil(width / rows of a thread) * rows of a thread / rows of the tile) * ceil(channels_out / 64) groups, output channels fastest.
@@ -30,13 +30,14 @@ struct Params {
     column_phase: u32,
     has_bias: u32,
     slope: f32,
+    channels_first: u32,
+    slope_in: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem4>;
-@group(0) @binding(1) var<storage, read> kernel: array<item>;
-@group(0) @binding(2) var<storage, read> bias: array<item>;
-@group(0) @binding(3) var<storage, read_write> out: array<item>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> kernel: array<item>;
+@group(0) @binding(4) var<storage, read> bias: array<item>;
+@group(0) @binding(5) var<storage, read_write> out: array<item>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
 
@@ -74,7 +75,7 @@ fn main(
             for (var j = 0u; j < params.kernel_width; j++) {
                 let across = column + j - params.left;
                 let is_interior = UNIFORM_ROWS && across < params.width && across + ROWS <= params.width;
-                var at_x = ((line + i - params.top) * params.width + across) * quads;
+                let pixel = (line + i - params.top) * params.width + across;
                 var at_kernel = params.kernel_first + (i * params.kernel_width + j) * params.channels_in * items;
                 for (var quad = 0u; quad < quads; quad++) {
                     var right: array<Items, 4>;
@@ -85,19 +86,18 @@ fn main(
                     }
                     if is_interior {
                         for (var r = 0u; r < ROWS; r++) {
-                            sums[r] = multiply(sums[r], load4(x[at_x + r * quads]), right);
+                            sums[r] = multiply(sums[r], quad_of_map(pixel + r, quad, quads), right);
                         }
                     } else {
                         for (var r = 0u; r < ROWS; r++) {
                             var left = vec4<f32>();
                             if across + r < params.width {
-                                left = load4(x[at_x + r * quads]);
+                                left = quad_of_map(pixel + r, quad, quads);
                             }
                             sums[r] = multiply(sums[r], left, right);
                         }
                     }
                     at_kernel += 4u * items;
-                    at_x += 1u;
                 }
             }
         }

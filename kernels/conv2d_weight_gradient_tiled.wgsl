@@ -6,10 +6,10 @@
 // result is the output.
 // Taken: 8 channels out or more.
 // Bindings (quads of input channels; items along the output channels):
-//   0 x: (N, height, width, channels_filled / 4); pixels = N * height * width
-//   1 dy: (N, height, width, channels_out)
-//   2 out: (parts, kernel_height, kernel_width, channels_in, channels_out)
-//   3 params
+//   0 to 2 x, affine, second: the map (N, height, width, channels_filled / 4), read by shared/map_quads.wgsl; pixels = N * height * width
+//   3 dy: (N, height, width, channels_out)
+//   4 out: (parts, kernel_height, kernel_width, channels_in, channels_out)
+//   5 params
 // Tile: shared/tile.wgsl; of quads where the output channels are a multiple of four.
 // Dispatch: parts * ceil(kernel_height * kernel_width * channels_filled / rows of the tile) * ceil(channels_out / 64) groups, output channels
 // fastest.
@@ -27,12 +27,13 @@ struct Params {
     left: u32,
     parts: u32,
     part_pixels: u32,
+    channels_first: u32,
+    slope_in: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<elem4>;
-@group(0) @binding(1) var<storage, read> dy: array<item>;
-@group(0) @binding(2) var<storage, read_write> out: array<item>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> dy: array<item>;
+@group(0) @binding(4) var<storage, read_write> out: array<item>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
 
@@ -96,7 +97,7 @@ fn main(
                 if inside {
                     at_x = at + down[r] * params.width + right[r];
                 }
-                values[p][r] = select(vec4<f32>(), load4(x[at_x * quads + channel_quad[r]]), inside);
+                values[p][r] = select(vec4<f32>(), quad_of_map(at_x, channel_quad[r], quads), inside);
             }
             column += 1u;
             if column == params.width {

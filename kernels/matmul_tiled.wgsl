@@ -1,14 +1,16 @@
-// Matrix product of rows by a matrix: out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j), for k that is a multiple of four.
+// Matrix product of rows by a matrix: out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j) + addend(b, i, j), for k that is a multiple of four.
 //
+// Where the constants say so there is an addend, which may be normalised as maps are.
 // A long inner axis may be split into parts (k_part long, a multiple of 4): each part is a result of its own, in scratch, which
 // matmul_sum adds up. Otherwise parts is 1 and k_part is k.
 // Taken: n of 16 or more; products of Winograd's form.
 // Bindings (quads along k; items along n):
-//   0 a: (batch, m, k / 4)
-//   1 b: (batch or 1, k, n); b_batch items per product, 0 where all share one
-//   2 bias: n; anything where has_bias is 0
-//   3 out: (batch, parts, m, n)
-//   4 params
+//   0 to 2 x, affine, second: a, (batch, m, k / 4), read by shared/map_quads.wgsl
+//   3 b: (batch or 1, k, n); b_batch items per product, 0 where all share one
+//   4 bias: n; anything where has_bias is 0
+//   5 addend: (batch, m, n), and 6 its affine: scale, then shift, n each; anything if there is none
+//   7 out: (batch, parts, m, n)
+//   8 params
 // Tile: shared/tile.wgsl; of quads where n is a multiple of four.
 // Dispatch: batch * parts * ceil(m / rows of the tile) * ceil(n / 64) groups, columns fastest.
 
@@ -21,15 +23,33 @@ struct Params {
     k_part: u32,
     b_batch: u32,
     has_bias: u32,
+    channels_first: u32,
+    slope_in: f32,
+    slope_addend: f32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<elem4>;
-@group(0) @binding(1) var<storage, read> b: array<item>;
-@group(0) @binding(2) var<storage, read> bias: array<item>;
-@group(0) @binding(3) var<storage, read_write> out: array<item>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> b: array<item>;
+@group(0) @binding(4) var<storage, read> bias: array<item>;
+@group(0) @binding(5) var<storage, read> addend: array<item>;
+@group(0) @binding(6) var<storage, read> addend_affine: array<item>;
+@group(0) @binding(7) var<storage, read_write> out: array<item>;
+@group(0) @binding(8) var<uniform> params: Params;
 
+// 1: an addend; 2: one that is normalised.
+override ADDEND: u32 = 0u;
 override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
+
+fn addend_at(at: u32, column: u32, items: u32) -> item32 {
+    var value = item32();
+    if ADDEND != 0u {
+        value = load_item(addend[at]);
+    }
+    if ADDEND == 2u {
+        value = load_item(addend_affine[column]) * value + load_item(addend_affine[items + column]);
+        value = select(value, params.slope_addend * value, value < item32());
+    }
+    return value;
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -54,7 +74,7 @@ fn main(
     // Rows and items past the end read the last one, and are not stored.
     var at_a: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
-        at_a[r] = (product * params.m + min(row + r, params.m - 1u)) * quads;
+        at_a[r] = product * params.m + min(row + r, params.m - 1u);
     }
     var at_b: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
@@ -71,7 +91,7 @@ fn main(
             }
         }
         for (var r = 0u; r < ROWS; r++) {
-            sums[r] = multiply(sums[r], load4(a[at_a[r] + quad]), right);
+            sums[r] = multiply(sums[r], quad_of_map(at_a[r], quad, quads), right);
         }
     }
 
@@ -83,7 +103,8 @@ fn main(
             }
             for (var r = 0u; r < ROWS; r++) {
                 if row + r < params.m {
-                    out[(result * params.m + row + r) * items + first_item + c] = store_item(sums[r][c] + offset);
+                    let at = (result * params.m + row + r) * items + first_item + c;
+                    out[at] = store_item(sums[r][c] + offset + addend_at(at, first_item + c, items));
                 }
             }
         }

@@ -5,11 +5,11 @@
 
 override WORKGROUP_SIZE: u32 = 64u;
 
-fn write_rows(tile: u32, at_item: u32, first: u32, second: u32) {
+fn write_rows(tile: u32, first_item: u32, first: u32, second: u32) {
     let at = corner(params.first_tile + tile);
     var rows: array<Side, 2>;
     for (var j = 0u; j < SIDE; j++) {
-        let values = input_values(column_of(at, j, at_item));
+        let values = input_values(column_of(at, j, first_item));
         rows[0][j] = values[first];
         rows[1][j] = values[second];
     }
@@ -18,7 +18,7 @@ fn write_rows(tile: u32, at_item: u32, first: u32, second: u32) {
         let values = input_values(rows[r]);
         let row = select(first, second, r == 1u);
         for (var j = 0u; j < SIDE; j++) {
-            out[((SIDE * row + j) * params.tiles + tile) * items + at_item] = store_item(values[j]);
+            out[((SIDE * row + j) * params.tiles + tile) * items + first_item] = store_item(values[j]);
         }
     }
 }
@@ -35,15 +35,15 @@ fn main(
     let rows = index / of_rows;
     let i = (index - rows * of_rows) * WORKGROUP_SIZE + local;
     let tile = i / items;
-    let at_item = i - tile * items;
+    let first_item = i - tile * items;
     if tile >= params.tiles {
         return;
     }
     if rows == 0u {
-        write_rows(tile, at_item, 0u, 5u);
+        write_rows(tile, first_item, 0u, 5u);
     } else if rows == 1u {
-        write_rows(tile, at_item, 1u, 2u);
+        write_rows(tile, first_item, 1u, 2u);
     } else if rows == 2u {
-        write_rows(tile, at_item, 3u, 4u);
+        write_rows(tile, first_item, 3u, 4u);
     }
 }

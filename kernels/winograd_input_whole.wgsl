@@ -13,14 +13,14 @@ fn main(
     let items = params.channels / ITEM;
     let i = group_index(group, groups) * WORKGROUP_SIZE + local;
     let tile = i / items;
-    let at_item = i - tile * items;
+    let first_item = i - tile * items;
     if tile >= params.tiles {
         return;
     }
     let at = corner(params.first_tile + tile);
     var columns: array<Side, SIDE>;
     for (var j = 0u; j < SIDE; j++) {
-        columns[j] = input_values(column_of(at, j, at_item));
+        columns[j] = input_values(column_of(at, j, first_item));
     }
     for (var i = 0u; i < SIDE; i++) {
         var row: Side;
@@ -29,7 +29,7 @@ fn main(
         }
         let values = input_values(row);
         for (var j = 0u; j < SIDE; j++) {
-            out[((SIDE * i + j) * params.tiles + tile) * items + at_item] = store_item(values[j]);
+            out[((SIDE * i + j) * params.tiles + tile) * items + first_item] = store_item(values[j]);
         }
     }
 }

@@ -5,15 +5,15 @@
 
 override WORKGROUP_SIZE: u32 = 64u;
 
-fn write_rows(tile: u32, at_item: u32, first: u32) {
+fn write_rows(tile: u32, first_item: u32, first: u32) {
     var rows: array<Side, 2>;
     for (var j = 0u; j < SIDE; j++) {
-        let values = output_values(column_of(tile, j, at_item));
+        let values = output_values(column_of(tile, j, first_item));
         rows[0][j] = values[first];
         rows[1][j] = values[first + 2u];
     }
-    write_row(tile, at_item, first, rows[0]);
-    write_row(tile, at_item, first + 2u, rows[1]);
+    write_row(tile, first_item, first, rows[0]);
+    write_row(tile, first_item, first + 2u, rows[1]);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -28,13 +28,13 @@ fn main(
     let rows = index / of_rows;
     let i = (index - rows * of_rows) * WORKGROUP_SIZE + local;
     let tile = i / items;
-    let at_item = i - tile * items;
+    let first_item = i - tile * items;
     if tile >= params.tiles {
         return;
     }
     if rows == 0u {
-        write_rows(tile, at_item, 0u);
+        write_rows(tile, first_item, 0u);
     } else if rows == 1u {
-        write_rows(tile, at_item, 1u);
+        write_rows(tile, first_item, 1u);
     }
 }

@@ -13,19 +13,19 @@ fn main(
     let items = params.channels / ITEM;
     let i = group_index(group, groups) * WORKGROUP_SIZE + local;
     let tile = i / items;
-    let at_item = i - tile * items;
+    let first_item = i - tile * items;
     if tile >= params.tiles {
         return;
     }
     var columns: array<array<item32, 4>, SIDE>;
     for (var j = 0u; j < SIDE; j++) {
-        columns[j] = output_values(column_of(tile, j, at_item));
+        columns[j] = output_values(column_of(tile, j, first_item));
     }
     for (var i = 0u; i < OUT; i++) {
         var points: Side;
         for (var j = 0u; j < SIDE; j++) {
             points[j] = columns[j][i];
         }
-        write_row(tile, at_item, i, points);
+        write_row(tile, first_item, i, points);
     }
 }

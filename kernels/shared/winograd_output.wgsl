@@ -24,17 +24,17 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 
 // The values at column j of the points.
-fn column_of(tile: u32, j: u32, at_item: u32) -> Side {
+fn column_of(tile: u32, j: u32, first_item: u32) -> Side {
     let items = params.channels / ITEM;
     var side: Side;
     for (var i = 0u; i < SIDE; i++) {
-        side[i] = load_item(products[((SIDE * i + j) * params.tiles + tile) * items + at_item]);
+        side[i] = load_item(products[((SIDE * i + j) * params.tiles + tile) * items + first_item]);
     }
     return side;
 }
 
 // Ends row i of a tile's outputs.
-fn write_row(tile: u32, at_item: u32, i: u32, points: Side) {
+fn write_row(tile: u32, first_item: u32, i: u32, points: Side) {
     let items = params.channels / ITEM;
     let across = (params.width + OUT - 1u) / OUT;
     let down = (params.height + OUT - 1u) / OUT;
@@ -45,14 +45,14 @@ fn write_row(tile: u32, at_item: u32, i: u32, points: Side) {
     if row < params.height {
         var offset = item32();
         if params.has_bias != 0u {
-            offset = load_item(bias[at_item]);
+            offset = load_item(bias[first_item]);
         }
         let values = output_values(points);
         for (var j = 0u; j < OUT; j++) {
             if column + j < params.width {
                 let value = values[j] + offset;
                 let at = (sample * params.height + row) * params.width + column + j;
-                out[at * items + at_item] = store_item(select(value, params.slope * value, value < item32()));
+                out[at * items + first_item] = store_item(select(value, params.slope * value, value < item32()));
             }
         }
     }

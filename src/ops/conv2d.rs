@@ -9,7 +9,7 @@ use super::conv2d_input_gradient::Conv2dInputGradient;
 use super::conv2d_weight_gradient::Conv2dWeightGradient;
 use super::gpu_convolution::{self, GpuConvolution, Tensors};
 use super::gpu_winograd;
-use super::gpu_work::{self, GpuWork};
+use super::gpu_work::{self, GpuWork, MapRead};
 use super::leaky_relu_gradient::LeakyReluGradient;
 use super::matmul;
 use super::prologue::{self, Prologue};
@@ -56,22 +56,21 @@ impl Conv2d {
         }
     }
 
-    /// The work and its temporary memory, with what comes before the convolution.
+    /// The work and its temporary memory, with what comes before the convolution: by its kernels if they can, else by one of its own.
     fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
-        let work = self.plain_gpu_work(&self.prologue.merged(shapes), &caps.chosen(&self, shapes));
-        GpuWork {
-            launches: self.prologue.launches(shapes, work.scratch.len(), work.launches),
-            scratch: self.prologue.scratch(shapes, work.scratch),
+        let (merged, caps) = (self.prologue.merged(shapes), caps.chosen(&self, shapes));
+        let convolution = self.gpu_convolution(&merged);
+        let work = |x, first| {
+            let bias = (merged.inputs.len() > 2).then_some(Binding::Input(first + 1));
+            let mut work = GpuWork::default();
+            let tensors = Tensors { x, kernel: Binding::Input(first), bias, out: Binding::Output(0) };
+            convolution.add_to(&mut work, tensors, &caps);
+            work
+        };
+        match self.prologue.read(shapes).filter(|&map| convolution.reads(map, &caps)) {
+            Some(map) => work(map, self.prologue.inputs()),
+            None => self.prologue.work(shapes, work(MapRead::plain(Binding::Input(0), convolution.x[3]), 1)),
         }
-    }
-
-    /// For the shapes with x in one piece.
-    fn plain_gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
-        let bias = (shapes.inputs.len() > 2).then_some(Binding::Input(2));
-        let tensors = Tensors { x: Binding::Input(0), kernel: Binding::Input(1), bias, out: Binding::Output(0) };
-        let mut work = GpuWork::default();
-        self.gpu_convolution(shapes).add_to(&mut work, tensors, caps);
-        work
     }
 
     /// For the shapes with x in one piece.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::case::{self, Case, Entry};
 use super::gpu_convolution::{self, GpuConvolution, Tensors};
 use super::gpu_winograd;
-use super::gpu_work::{self, GpuWork};
+use super::gpu_work::{self, GpuWork, MapRead};
 use super::matmul;
 use super::upsample_nearest_gradient;
 use crate::error::{Error, Result};
@@ -76,7 +76,8 @@ impl Conv2dInputGradient {
         let mut work = GpuWork::default();
         // Counted backwards, rows and columns of taps are flipped together.
         let kernel = work.transposed(Binding::Input(1), [kh * kw, ci, co], true);
-        let mut tensors = Tensors { x: Binding::Input(0), kernel, bias: None, out: Binding::Output(0) };
+        let mut tensors =
+            Tensors { x: MapRead::plain(Binding::Input(0), co), kernel, bias: None, out: Binding::Output(0) };
         if !self.doubled {
             convolution.add_to(&mut work, tensors, caps);
             return work;

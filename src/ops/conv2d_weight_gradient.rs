@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
-use super::gpu_work::{self, GpuWork, tile};
+use super::gpu_work::{self, GpuWork, MapRead, tile};
 use super::prologue::{self, Prologue};
 use super::sum_to;
 use super::upsample_nearest;
@@ -39,7 +39,7 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_weight_gradient_plain");
-pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile");
+pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile", "map_quads");
 
 /// With fewer output channels most of a tile's 64 columns would be empty.
 const TILED_FROM: usize = 8;
@@ -81,6 +81,8 @@ params! {
         left: u32,
         parts: u32,
         part_pixels: u32,
+        channels_first: u32,
+        slope_in: f32,
     }
 }
 
@@ -119,8 +121,14 @@ impl Extents {
         tuning::variants_of_product(tile(caps, self.co), self.co)
     }
 
-    /// The work that makes output 0 from inputs 0, x, and 1, dy.
-    pub(super) fn work(self, caps: &Caps) -> GpuWork {
+    /// Whether the kernel that it runs can read this map itself. Normalising takes too many registers of the narrow tile.
+    pub(super) fn reads(self, map: MapRead, caps: &Caps) -> bool {
+        let is_tiled = !caps.plain_kernels && self.co >= TILED_FROM;
+        is_tiled && (map.affine.is_none() || tile(caps, self.co) == Tile::Wide)
+    }
+
+    /// The work that makes output 0 from the map x and dy.
+    pub(super) fn work(self, x: MapRead, dy: Binding, caps: &Caps) -> GpuWork {
         let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
         let is_plain = caps.plain_kernels || self.co < TILED_FROM;
         let tile = tile(caps, self.co);
@@ -149,10 +157,14 @@ impl Extents {
                 parts: extent(parts),
                 part_pixels: extent(part_pixels),
             };
-            let bindings = vec![Binding::Input(0), Binding::Input(1), to];
+            let bindings = vec![x.first, dy, to];
             work.launch(&PLAIN, bindings, &params, (parts * self.weights()).div_ceil(256));
         } else {
-            let x = work.filled(Binding::Input(0), self.pixels(), channels_in, channels_filled);
+            let mut x = x;
+            if channels_in != channels_filled {
+                let filled = work.filled(x.first, self.pixels(), channels_in, channels_filled);
+                x = MapRead::plain(filled, channels_filled);
+            }
             let params = TiledParams {
                 pixels: extent(self.pixels()),
                 height: extent(height),
@@ -166,8 +178,11 @@ impl Extents {
                 left: extent((kernel_width - 1) / 2),
                 parts: extent(parts),
                 part_pixels: extent(part_pixels),
+                channels_first: extent(x.channels_first),
+                slope_in: x.slope,
             };
-            work.launch_of_items((&TILED, tile.item()), vec![x, Binding::Input(1), to], &params, parts * tiles);
+            let bindings = x.bindings().into_iter().chain([dy, to]).collect();
+            work.launch_of_items((&TILED, tile.item(), x.constants()), bindings, &params, parts * tiles);
         }
         if parts > 1 {
             // The parts are temporary tensor 0.
@@ -196,19 +211,16 @@ impl Conv2dWeightGradient {
 }
 
 impl Conv2dWeightGradient {
-    /// The work and its temporary memory, with what comes before it.
+    /// The work and its temporary memory, with what comes before it: by its kernel if it can, else by one of its own.
     fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
-        let work = self.merged_gpu_work(&self.merged(shapes), &caps.chosen(&self, shapes));
-        GpuWork {
-            launches: self.prologue.launches(shapes, work.scratch.len(), work.launches),
-            scratch: self.prologue.scratch(shapes, work.scratch),
+        let (merged, caps) = (self.merged(shapes), &caps.chosen(&self, shapes));
+        let large = self.large(&merged);
+        let extents = self.extents(&large);
+        if let Some(map) = self.prologue.read(shapes).filter(|&map| !self.doubled && extents.reads(map, caps)) {
+            return extents.work(map, Binding::Input(self.prologue.inputs()), caps);
         }
-    }
-
-    /// For x in one piece.
-    fn merged_gpu_work(self, merged: &Shapes, caps: &Caps) -> GpuWork {
-        let large = self.large(merged);
-        let mut work = self.extents(&large).work(caps);
+        let plain = MapRead::plain(Binding::Input(0), large.inputs[0].channels());
+        let mut work = extents.work(plain, Binding::Input(1), caps);
         if self.doubled {
             let x = work.temporary(large.inputs[0].elements());
             let from_large = |binding| if binding == Binding::Input(0) { x.read() } else { binding };
@@ -217,7 +229,7 @@ impl Conv2dWeightGradient {
             work.launches = plain.collect();
             work.launches.insert(0, upsample_nearest::launch(&large.inputs[0], caps).rebound(to_large));
         }
-        work
+        self.prologue.work(shapes, work)
     }
 }
 

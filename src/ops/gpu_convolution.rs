@@ -1,12 +1,12 @@
 //! Convolutions on the GPU, forward and for the gradient of an input: which kernels run on what.
 
 use super::gpu_winograd;
-use super::gpu_work::{GpuWork, tile};
-use crate::graph::{Binding, Caps, Kernel, extent, launch::ELEMENTS_PER_GROUP, tuning};
+use super::gpu_work::{GpuWork, MapRead, tile};
+use crate::graph::{Binding, Caps, Kernel, Tile, extent, launch::ELEMENTS_PER_GROUP, tuning};
 use crate::{kernel, params};
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_plain");
-pub(super) static TILED: Kernel = kernel!("conv2d_tiled", "tile");
+pub(super) static TILED: Kernel = kernel!("conv2d_tiled", "tile", "map_quads");
 pub(super) static PHASE: Kernel = kernel!("conv2d_phase");
 
 /// With fewer output channels most of a tile's 64 columns would be empty.
@@ -45,6 +45,8 @@ params! {
         column_phase: u32,
         has_bias: u32,
         slope: f32,
+        channels_first: u32,
+        slope_in: f32,
     }
 }
 params! {
@@ -85,7 +87,7 @@ pub(super) struct GpuConvolution {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tensors {
     /// The input.
-    pub(super) x: Binding,
+    pub(super) x: MapRead,
     /// The kernel.
     pub(super) kernel: Binding,
     /// The bias, if there is one.
@@ -150,6 +152,14 @@ impl GpuConvolution {
         if filled.doubled { filled.phases(work, tensors, caps) } else { filled.tiled(work, tensors, caps) }
     }
 
+    /// Whether the kernels that it runs can read this map themselves. Normalising takes registers of the narrow tile: in the direct form
+    /// of two maps too many.
+    pub(super) fn reads(&self, map: MapRead, caps: &Caps) -> bool {
+        let is_tiled = !caps.plain_kernels && self.kernel[3] >= TILED_FROM;
+        let is_light = map.affine.is_none() || map.second.is_none() || caps.tile == Tile::Wide;
+        is_tiled && (is_light || !self.exact && gpu_winograd::suits(self, caps))
+    }
+
     /// The readable statement.
     fn plain(self, work: &mut GpuWork, tensors: Tensors) {
         let ([n, height, width, _], [kernel_height, kernel_width, ci, co]) = (self.x, self.kernel);
@@ -169,14 +179,19 @@ impl GpuConvolution {
             doubled: u32::from(self.doubled),
             slope: self.slope,
         };
-        work.launch(&PLAIN, tensors.bindings(), &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP));
+        let bias = tensors.bias.unwrap_or(tensors.kernel);
+        let bindings = vec![tensors.x.first, tensors.kernel, bias, tensors.out];
+        work.launch(&PLAIN, bindings, &params, (pixels * co).div_ceil(ELEMENTS_PER_GROUP));
     }
 
     /// The same with input channels filled up to a multiple of four.
     fn filled(self, work: &mut GpuWork, tensors: Tensors) -> (Self, Tensors) {
         let ([n, height, width, ci], [kernel_height, kernel_width, _, co]) = (self.x, self.kernel);
         let more = ci.next_multiple_of(4);
-        let x = work.filled(tensors.x, n * height * width, ci, more);
+        let mut x = tensors.x;
+        if ci != more {
+            x = MapRead::plain(work.filled(x.first, n * height * width, ci, more), more);
+        }
         let kernel = work.filled(tensors.kernel, kernel_height * kernel_width, ci * co, more * co);
         let filled = Self { x: [n, height, width, more], kernel: [kernel_height, kernel_width, more, co], ..self };
         (filled, Tensors { x, kernel, ..tensors })
@@ -242,9 +257,16 @@ impl GpuConvolution {
             column_phase: extent(place.phase[1]),
             has_bias: u32::from(tensors.bias.is_some()),
             slope: self.slope,
+            channels_first: extent(tensors.x.channels_first),
+            slope_in: tensors.x.slope,
         };
         let pixels = n * height * width.next_multiple_of(tile.thread_rows());
-        work.launch_of_items((&TILED, tile.item()), tensors.bindings(), &params, tile.groups(pixels, co));
+        work.launch_of_items(
+            (&TILED, tile.item(), tensors.x.constants()),
+            tensors.bindings(),
+            &params,
+            tile.groups(pixels, co),
+        );
     }
 }
 
@@ -257,8 +279,9 @@ struct Place {
 }
 
 impl Tensors {
-    /// In the kernels' order; without a bias its binding is the kernel's.
+    /// In the tiles' order; without a bias its binding is the kernel's.
     fn bindings(self) -> Vec<Binding> {
-        vec![self.x, self.kernel, self.bias.unwrap_or(self.kernel), self.out]
+        let others = [self.kernel, self.bias.unwrap_or(self.kernel), self.out];
+        self.x.bindings().into_iter().chain(others).collect()
     }
 }

@@ -3,8 +3,8 @@
 //! at a time, in the same temporary memory.
 
 use super::gpu_convolution::{GpuConvolution, Tensors};
-use super::gpu_work::{GpuWork, tile};
-use super::matmul::{self, Product};
+use super::gpu_work::{GpuWork, MapRead, tile};
+use super::matmul::{self, Ends, Product};
 use crate::graph::{Caps, Kernel, Tile, extent};
 use crate::{kernel, params};
 
@@ -35,6 +35,8 @@ params! {
         channels: u32,
         top: u32,
         left: u32,
+        channels_first: u32,
+        slope_in: f32,
     }
 }
 params! {
@@ -93,16 +95,26 @@ pub(super) fn add_to(work: &mut GpuWork, convolution: &GpuConvolution, tensors: 
             channels: extent(ci),
             top: extent(convolution.before[0]),
             left: extent(convolution.before[1]),
+            channels_first: extent(tensors.x.channels_first),
+            slope_in: tensors.x.slope,
         };
         let (kernel, groups) = match caps.tile {
             Tile::Narrow => (&INPUT, 3 * (count * ci).div_ceil(64)),
             Tile::Wide => (&INPUT_WHOLE, (count * ci / 4).div_ceil(64)),
         };
-        work.launch_of_items((kernel, caps.tile.item()), vec![tensors.x, values.write()], &params, groups);
+        let bindings = tensors.x.bindings().into_iter().chain([values.write()]).collect();
+        work.launch_of_items((kernel, caps.tile.item(), tensors.x.constants()), bindings, &params, groups);
 
         let e = matmul::Extents { batch: POINTS, m: count, n: co, k: ci };
         let product = Product { e, parts: 1, k_part: ci, b_is_shared: false };
-        product.add_to(work, tile(caps, co), [values.read(), kernels.read()], None, products.write());
+        product.add_to(
+            work,
+            tile(caps, co),
+            MapRead::plain(values.read(), ci),
+            kernels.read(),
+            Ends::default(),
+            products.write(),
+        );
 
         let params = OutputParams {
             first_tile: extent(first_tile),
@@ -119,6 +131,6 @@ pub(super) fn add_to(work: &mut GpuWork, convolution: &GpuConvolution, tensors: 
             Tile::Wide => (&OUTPUT_WHOLE, (count * co / item).div_ceil(64)),
         };
         let bias = tensors.bias.unwrap_or(kernels.read());
-        work.launch_of_items((kernel, item), vec![products.read(), bias, tensors.out], &params, groups);
+        work.launch_of_items((kernel, item, Vec::new()), vec![products.read(), bias, tensors.out], &params, groups);
     }
 }

@@ -28,6 +28,40 @@ impl Scratch {
     }
 }
 
+/// A map as kernels read it (`kernels/shared/map_quads.wgsl`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MapRead {
+    /// The map, or the first of two.
+    pub(super) first: Binding,
+    /// Its channels.
+    pub(super) channels_first: usize,
+    /// Scale and shift of its channels, where they are to be normalised.
+    pub(super) affine: Option<Binding>,
+    /// The activation's factor for negative values then.
+    pub(super) slope: f32,
+    /// The map whose channels follow.
+    pub(super) second: Option<Binding>,
+}
+
+impl MapRead {
+    /// One map as it is.
+    pub(super) fn plain(first: Binding, channels: usize) -> Self {
+        Self { first, channels_first: channels, affine: None, slope: 1.0, second: None }
+    }
+
+    /// In the kernels' order; what there is not leaves its binding to the first map.
+    pub(super) fn bindings(self) -> [Binding; 3] {
+        [self.first, self.affine.unwrap_or(self.first), self.second.unwrap_or(self.first)]
+    }
+
+    /// The kernels' constants.
+    pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
+        let constant = |name, is_set: bool| is_set.then_some((name, 1.0));
+        let constants = [constant("NORMALISED", self.affine.is_some()), constant("JOINED", self.second.is_some())];
+        constants.into_iter().flatten().collect()
+    }
+}
+
 /// The device's tile where the columns allow it: wide ones read four at once.
 pub(super) fn tile(caps: &Caps, columns: usize) -> Tile {
     if columns.is_multiple_of(4) { caps.tile } else { Tile::Narrow }
@@ -57,15 +91,16 @@ impl GpuWork {
         self.launches.push(Launch::new(kernel, bindings, params, groups));
     }
 
-    /// Adds a dispatch of a kernel of items.
+    /// Adds a dispatch of a kernel of items with constants.
     pub(super) fn launch_of_items(
         &mut self,
-        (kernel, item): (&'static Kernel, usize),
+        (kernel, item, constants): (&'static Kernel, usize, Vec<(&'static str, f64)>),
         bindings: Vec<Binding>,
         params: &impl Params,
         groups: usize,
     ) {
-        self.launches.push(Launch::new(kernel, bindings, params, groups).with_item(item));
+        let launch = Launch::new(kernel, bindings, params, groups).with_item(item);
+        self.launches.push(Launch { constants, ..launch });
     }
 
     /// `rows` rows of `length` floats with zeros after them up to `filled`; the tensor itself where nothing is missing.

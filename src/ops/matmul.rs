@@ -4,7 +4,7 @@ use std::any::Any;
 
 use super::activation::Activation;
 use super::case::{Case, Entry};
-use super::gpu_work::{self, GpuWork, tile};
+use super::gpu_work::{self, GpuWork, MapRead, tile};
 use super::matmul_weight_gradient::MatMulWeightGradient;
 use super::prologue::{self, Prologue};
 use super::sum_to;
@@ -70,7 +70,7 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 static PLAIN_KERNEL: Kernel = kernel!("matmul_plain");
-pub(super) static TILED: Kernel = kernel!("matmul_tiled", "tile");
+pub(super) static TILED: Kernel = kernel!("matmul_tiled", "tile", "map_quads");
 static SUM: Kernel = kernel!("matmul_sum");
 static ADDEND: Kernel = kernel!("matmul_addend");
 
@@ -116,12 +116,13 @@ impl MatMul {
         let tile = tile(caps, e.n);
         let (parts, k_part) = self.parts(a, b, e, tile);
         let product = Product { e, parts, k_part, b_is_shared: b.len() == 2 };
+        let a_read = MapRead::plain(at_a, k);
         if parts == 1 {
-            product.add_to(&mut work, tile, [at_a, at_b], bias, Binding::Output(0));
+            product.add_to(&mut work, tile, a_read, at_b, Ends { bias, addend: None }, Binding::Output(0));
             return work;
         }
         let results = work.temporary(parts * e.m * e.n);
-        product.add_to(&mut work, tile, [at_a, at_b], None, results.write());
+        product.add_to(&mut work, tile, a_read, at_b, Ends::default(), results.write());
         let count = e.m * e.n;
         let params = SumParams {
             count: extent(count),
@@ -159,6 +160,15 @@ impl MatMul {
     }
 }
 
+/// What is added to a product.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ends {
+    /// To every row.
+    pub(super) bias: Option<Binding>,
+    /// A map of the result's shape.
+    pub(super) addend: Option<MapRead>,
+}
+
 /// A product, or a batch of them, in tiles; k is a multiple of four.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
@@ -173,14 +183,7 @@ pub(super) struct Product {
 
 impl Product {
     /// Adds the launch of a b.
-    pub(super) fn add_to(
-        self,
-        work: &mut GpuWork,
-        tile: Tile,
-        [a, b]: [Binding; 2],
-        bias: Option<Binding>,
-        out: Binding,
-    ) {
+    pub(super) fn add_to(self, work: &mut GpuWork, tile: Tile, a: MapRead, b: Binding, ends: Ends, out: Binding) {
         let e = self.e;
         let params = TiledParams {
             batch: extent(e.batch),
@@ -190,11 +193,21 @@ impl Product {
             parts: extent(self.parts),
             k_part: extent(self.k_part),
             b_batch: if self.b_is_shared { 0 } else { extent(e.k * e.n / tile.item()) },
-            has_bias: u32::from(bias.is_some()),
+            has_bias: u32::from(ends.bias.is_some()),
+            channels_first: extent(a.channels_first),
+            slope_in: a.slope,
+            slope_addend: ends.addend.map_or(1.0, |addend| addend.slope),
         };
+        let mut constants = a.constants();
+        if let Some(addend) = ends.addend {
+            constants.push(("ADDEND", if addend.affine.is_some() { 2.0 } else { 1.0 }));
+        }
         let groups = e.batch * self.parts * tile.groups(e.m, e.n);
-        // A product without bias leaves its binding to b.
-        work.launch_of_items((&TILED, tile.item()), vec![a, b, bias.unwrap_or(b), out], &params, groups);
+        // What there is not leaves its binding to b.
+        let [addend, affine, _] = ends.addend.map_or([b; 3], MapRead::bindings);
+        let others = [b, ends.bias.unwrap_or(b), addend, affine, out];
+        let bindings = a.bindings().into_iter().chain(others).collect();
+        work.launch_of_items((&TILED, tile.item(), constants), bindings, &params, groups);
     }
 }
 
@@ -223,6 +236,9 @@ params! {
         k_part: u32,
         b_batch: u32,
         has_bias: u32,
+        channels_first: u32,
+        slope_in: f32,
+        slope_addend: f32,
     }
 }
 params! { struct SumParams { count: u32, parts: u32, n: u32, has_bias: u32 } }
@@ -258,9 +274,40 @@ impl MatMul {
         Shapes { inputs: shapes.inputs[first..].to_vec(), outputs: Vec::new() }
     }
 
+    /// A fused form whose tiles do all of it.
+    fn one_launch(self, shapes: &Shapes, caps: &Caps) -> Option<GpuWork> {
+        let merged = self.merged(shapes);
+        let (a, b) = (&merged.inputs[0], &merged.inputs[1]);
+        let e = self.extents(a, b)?;
+        let tile = tile(caps, e.n);
+        let map = self.prologue.read(shapes)?;
+        let is_tiled = !caps.plain_kernels && e.n >= TILED_FROM && e.k.is_multiple_of(4);
+        if self.is_plain() || !is_tiled || self.parts(a, b, e, tile).0 > 1 {
+            return None;
+        }
+        let mut work = GpuWork::default();
+        let first = self.prologue.inputs();
+        let at_b = Binding::Input(first);
+        let at_b = if self.transpose_b { work.transposed(at_b, [e.batch, e.n, e.k], false) } else { at_b };
+        let bias = (merged.inputs.len() > 2).then_some(Binding::Input(first + 1));
+        let at_addend = self.before_addend(shapes.inputs.len());
+        let addend = self.addend.map(|read| MapRead {
+            affine: read.normalised.map(|_| Binding::Input(at_addend + 1)),
+            slope: read.normalised.unwrap_or_default().negative_slope(),
+            ..MapRead::plain(Binding::Input(at_addend), e.n)
+        });
+        let product = Product { e, parts: 1, k_part: e.k, b_is_shared: true };
+        product.add_to(&mut work, tile, map, at_b, Ends { bias, addend }, Binding::Output(0));
+        Some(work)
+    }
+
     /// With what comes before and after the product.
     fn fused_gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
-        let mut work = self.plain_form().gpu_work(&self.merged(shapes), &caps.chosen(&self, shapes));
+        let caps = &caps.chosen(&self, shapes);
+        if let Some(work) = self.one_launch(shapes, caps) {
+            return work;
+        }
+        let mut work = self.plain_form().gpu_work(&self.merged(shapes), caps);
         if let Some(addend) = self.addend {
             let count = shapes.outputs[0].elements();
             let sum = work.temporary(count);

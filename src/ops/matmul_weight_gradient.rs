@@ -5,12 +5,12 @@ use std::any::Any;
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use super::conv2d_weight_gradient::{Extents, PLAIN, TILED};
-use super::gpu_work;
+use super::gpu_work::{self, GpuWork, MapRead};
 use super::prologue::{self, Prologue};
 use super::sum_to;
 use crate::error::{Error, Result};
 use crate::graph::operator::bytes_moved;
-use crate::graph::{Caps, Cost, Launch, Operator, Shape, Shapes};
+use crate::graph::{Binding, Caps, Cost, Launch, Operator, Shape, Shapes};
 use crate::numeric::gemm;
 
 /// The gradient of the matrix of a dense layer: the sum of `a^T dy` over all rows.
@@ -36,6 +36,19 @@ fn extents(shapes: &Shapes) -> Extents {
     Extents { x: [1, 1, a.rows(), a.channels()], kernel: [1, 1], co: dy.channels() }
 }
 
+impl MatMulWeightGradient {
+    fn gpu_work(self, shapes: &Shapes, caps: &Caps) -> GpuWork {
+        let (extents, caps) = (extents(&self.prologue.merged(shapes)), &caps.chosen(&self, shapes));
+        match self.prologue.read(shapes).filter(|&map| extents.reads(map, caps)) {
+            Some(map) => extents.work(map, Binding::Input(self.prologue.inputs()), caps),
+            None => {
+                let plain = MapRead::plain(Binding::Input(0), extents.x[3]);
+                self.prologue.work(shapes, extents.work(plain, Binding::Input(1), caps))
+            }
+        }
+    }
+}
+
 impl Operator for MatMulWeightGradient {
     fn name(&self) -> &'static str {
         ENTRY.name
@@ -57,8 +70,7 @@ impl Operator for MatMulWeightGradient {
     }
 
     fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let work = extents(&self.prologue.merged(shapes)).work(&caps.chosen(self, shapes));
-        Ok(self.prologue.launches(shapes, work.scratch.len(), work.launches))
+        Ok(self.gpu_work(shapes, caps).launches)
     }
 
     fn variants(&self, shapes: &Shapes, caps: &Caps) -> Vec<&'static str> {
@@ -66,8 +78,7 @@ impl Operator for MatMulWeightGradient {
     }
 
     fn gpu_scratch(&self, shapes: &Shapes, caps: &Caps) -> Vec<usize> {
-        let work = extents(&self.prologue.merged(shapes)).work(&caps.chosen(self, shapes));
-        self.prologue.scratch(shapes, work.scratch)
+        self.gpu_work(shapes, caps).scratch
     }
 
     fn batch_separable(&self) -> bool {

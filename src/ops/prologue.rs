@@ -2,6 +2,7 @@
 
 use super::activation::Activation;
 use super::case::Case;
+use super::gpu_work::{GpuWork, MapRead};
 use crate::error::{Error, Result};
 use crate::graph::{Binding, Kernel, Launch, Operator, Shape, Shapes, extent, launch::ELEMENTS_PER_GROUP};
 use crate::numeric::map_source::{Affine, MapSource};
@@ -110,6 +111,28 @@ impl Prologue {
         }
         let others = inputs[last + 1..].iter().map(|input| input.to_vec());
         std::iter::once(whole).chain(others).collect()
+    }
+
+    /// The map as kernels read it that do what the prologue says themselves: in quads of channels.
+    pub(super) fn read(self, shapes: &Shapes) -> Option<MapRead> {
+        let (first, last) = (shapes.inputs[0].channels(), self.inputs() - 1);
+        let map = MapRead {
+            first: Binding::Input(0),
+            channels_first: first,
+            affine: self.normalised.map(|_| Binding::Input(1)),
+            slope: self.normalised.unwrap_or_default().negative_slope(),
+            second: self.joined.then_some(Binding::Input(last)),
+        };
+        let in_quads = first.is_multiple_of(4) && (!self.joined || shapes.inputs[last].channels().is_multiple_of(4));
+        (self.is_plain() || in_quads).then_some(map)
+    }
+
+    /// [`Prologue::launches`] and [`Prologue::scratch`] together.
+    pub(super) fn work(self, shapes: &Shapes, plain: GpuWork) -> GpuWork {
+        GpuWork {
+            launches: self.launches(shapes, plain.scratch.len(), plain.launches),
+            scratch: self.scratch(shapes, plain.scratch),
+        }
     }
 
     /// The launches of an operator that reads the map in one piece (`plain`, for the shapes of [`Prologue::merged`]), after one
