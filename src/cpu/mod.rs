@@ -291,7 +291,7 @@ mod tests {
         let error = CpuExecutor::new(&graph, &PlanOptions::default()).expect_err("too large for any machine");
         assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
         let message = error.to_string();
-        assert!(message.starts_with("the CPU cannot hold") && message.contains("unet.up3"), "{message}");
+        assert!(message.starts_with("the CPU cannot hold") && message.contains("100000x384x384"), "{message}");
         assert!(message.contains("a smaller --batch"), "{message}");
     }
 }

@@ -10,9 +10,7 @@ use serde::Serialize;
 use crate::atomic_file::{TEMPORARY, write_atomically};
 use crate::dataset::batches::{Prefetch, random_batch};
 use crate::dataset::sampling::TileSet;
-use crate::device;
 use crate::error::{Error, Result};
-use crate::model::network::inference_graph;
 use crate::model::parameters::count;
 use crate::model::{Location, Normalisation, Weights, parameters};
 use crate::plan::PlanOptions;
@@ -158,16 +156,17 @@ impl Training {
         let steps = if settings.steps_per_epoch > 0 { settings.steps_per_epoch } else { computed };
         let (config, batch) = (&settings.model, settings.batch);
         let (chosen, options) = (settings.device.as_str(), settings.plan_options());
-        // Both are held at one time. Validation is content with little: its batch may be smaller.
-        let little = PlanOptions { max_memory: options.max_memory.map(|bytes| bytes / 8), ..options };
+        // Step and validation are held at one time. Under a bound validation takes patches one at a time, which is as fast.
+        let validated = if options.max_memory.is_some() { 1 } else { batch };
+        let free = PlanOptions { max_memory: None, ..options };
         let validator = Validator::new(
             config,
             Arc::clone(&validation),
             &settings.objective,
-            device::largest_batch(chosen, batch, &little, |batch| inference_graph(config, batch))?,
+            validated,
             settings.workers,
             chosen,
-            &options,
+            &free,
         )?;
         let left = options.max_memory.map(|bytes| bytes.saturating_sub(validator.planned_bytes()));
         let options = PlanOptions { max_memory: left, ..options };
