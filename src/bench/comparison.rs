@@ -48,7 +48,8 @@ impl Entrant {
     pub fn workload(&self) -> String {
         let s = &self.report.settings;
         let exact = if s.exact { ", exact" } else { "" };
-        format!("{}, {} x {} pixels, batch {}, {}{exact}", s.size, s.tile, s.tile, s.batch, s.precision)
+        let bound = s.max_memory_bytes.map_or(String::new(), |bytes| format!(", within {} MiB", bytes >> 20));
+        format!("{}, {} x {} pixels, batch {}, {}{exact}{bound}", s.size, s.tile, s.tile, s.batch, s.precision)
     }
 }
 

@@ -177,6 +177,9 @@ pub struct Settings {
     pub precision: String,
     /// Whether fast algorithms that round more were left out.
     pub exact: bool,
+    /// The bound on memory that was asked for, if any.
+    #[serde(default)]
+    pub max_memory_bytes: Option<u64>,
 }
 
 impl Report {

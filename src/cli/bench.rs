@@ -68,7 +68,7 @@ pub struct BenchArgs {
     json: Option<PathBuf>,
     /// Show results of several machines side by side instead of measuring
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath,
-          conflicts_with_all = ["device", "exact", "size", "batch", "model", "runs", "seconds", "json"])]
+          conflicts_with_all = ["device", "exact", "max_memory", "size", "batch", "model", "runs", "seconds", "json"])]
     compare: Vec<PathBuf>,
     /// With --compare: the chart to draw
     #[arg(short, long, value_name = "CHART.svg", requires = "compare", value_hint = ValueHint::FilePath)]
@@ -214,7 +214,14 @@ fn empty_report(args: &BenchArgs, device: Device, weights: Option<&Weights>, lim
         benchmark,
         program: Program::this(),
         device,
-        settings: Settings { size, tile, batch: args.batch, precision: "f32".to_owned(), exact: args.on.exact },
+        settings: Settings {
+            size,
+            tile,
+            batch: args.batch,
+            precision: "f32".to_owned(),
+            exact: args.on.exact,
+            max_memory_bytes: args.on.options().max_memory,
+        },
         limits,
         forward: None,
         train_step: None,
