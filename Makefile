@@ -7,7 +7,7 @@ export NODEVICE_SELECT := 1
 # Root needs no sudo; elsewhere it asks.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help build check test full bench demo adapter
+.PHONY: help build check test full bench peers demo adapter
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ full: adapter ## The slow tests too: the published size, real scenes
 
 bench: ## Time every operator and the network on the CPU (criterion)
 	cargo bench --locked
+
+peers: adapter ## Compare with ONNX Runtime and burn: make peers PEERS="--device llvmpipe"; benches/peers/README.md
+	benches/peers/run.sh $(PEERS)
 
 # A Vulkan adapter on Linux: what is there, else Mesa's lavapipe.
 adapter:

@@ -1,0 +1,122 @@
+//! The model's operators in both engines on one adapter.
+
+use anyhow::{Context, Result, ensure};
+use glavitu::gpu::Gpu;
+use serde::Serialize;
+
+use crate::burn_engine::{BurnEngine, Prepared};
+use crate::ours;
+use crate::timing::{Times, by_turns, seconds};
+use crate::work::{Kind, Pass, Task, Work};
+
+/// Largest normalised mean squared difference between the engines' results. Reordered f32 sums, and Winograd's form, stay below.
+const LARGEST_DIFFERENCE: f64 = 1e-6;
+/// From this time on, in seconds, an operator is run fewer times.
+const SLOW: f64 = 2.0;
+/// How often a slow one is run at least.
+const RUNS_OF_SLOW: usize = 3;
+/// Warm-up ends once two runs of burn differ by less than this share (its tuning is done), or after so many runs.
+const STEADY: f64 = 0.2;
+const LONGEST_WARM_UP: usize = 6;
+
+/// Both engines' times for one piece of work.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    pub kind: Kind,
+    pub pass: Pass,
+    pub label: String,
+    /// How often the model has it.
+    pub count: usize,
+    pub flop: u64,
+    pub ours: Times,
+    pub burn: Times,
+    /// Normalised mean squared difference of the results.
+    pub difference: f64,
+}
+
+impl Row {
+    /// How many times as long burn takes.
+    pub fn speedup(&self) -> f64 {
+        self.burn.median / self.ours.median
+    }
+}
+
+/// Times one piece of work in both engines by turns, and compares the results.
+///
+/// # Errors
+/// A device fails, or the results differ.
+pub fn compare(gpu: &Gpu, burn: &BurnEngine, work: &Work, runs: usize) -> Result<Row> {
+    let label = work.label();
+    let compared = || -> Result<Row> {
+        let inputs = ours::inputs(work);
+        let single = ours::prepare(gpu, work, &inputs)?;
+        let theirs = burn.prepare(work, &inputs);
+        single.run()?;
+        let difference = difference(work, &single.read()?, &theirs.results()?)?;
+        let expected = warm_up(burn, &theirs)?;
+        let runs = if expected < SLOW { runs } else { runs.min(RUNS_OF_SLOW) };
+        let mut ours = || seconds(|| Ok(single.run()?));
+        let mut burns = || time(burn, &theirs);
+        let [ours, burn] = by_turns(runs, [&mut ours, &mut burns])?;
+        let (kind, pass) = (work.kind, work.pass);
+        Ok(Row { kind, pass, label: label.clone(), count: work.count, flop: work.flop(), ours, burn, difference })
+    };
+    let row = compared().with_context(|| format!("{} {} {label}", work.kind.name(), work.pass.name()))?;
+    burn.tidy();
+    Ok(row)
+}
+
+/// Seconds of one run, without what is not part of the operator.
+fn time(burn: &BurnEngine, prepared: &Prepared) -> Result<f64> {
+    let mut before = 0.0;
+    let mut any = false;
+    let took = seconds(|| {
+        any = prepared.run_before();
+        burn.wait()
+    })?;
+    if any {
+        before = took;
+    }
+    let whole = seconds(|| {
+        prepared.run();
+        burn.wait()
+    })?;
+    Ok(whole - before)
+}
+
+/// Runs until burn has chosen its kernels; gives the last time in seconds.
+fn warm_up(burn: &BurnEngine, prepared: &Prepared) -> Result<f64> {
+    let mut last = time(burn, prepared)?;
+    for _ in 1..LONGEST_WARM_UP {
+        let next = time(burn, prepared)?;
+        let steady = (next - last).abs() < STEADY * last;
+        last = next;
+        if steady {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// The normalised mean squared difference of all results together.
+fn difference(work: &Work, ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> Result<f64> {
+    // Attention's second result is kept for its gradient and is no one else's.
+    let compared =
+        if matches!((&work.task, work.pass), (Task::Attention { .. }, Pass::Forward)) { &ours[..1] } else { ours };
+    ensure!(compared.len() == theirs.len(), "{} results against {}", compared.len(), theirs.len());
+    let (mut error, mut norm) = (0.0, 0.0);
+    for (a, b) in compared.iter().zip(theirs) {
+        ensure!(a.len() == b.len(), "{} values against {}", a.len(), b.len());
+        for (&a, &b) in a.iter().zip(b) {
+            error += (f64::from(a) - f64::from(b)).powi(2);
+            norm += f64::from(b).powi(2);
+        }
+    }
+    let difference = error / norm;
+    // Written so that NaN fails.
+    ensure!(
+        difference <= LARGEST_DIFFERENCE,
+        "the engines' results differ: normalised mean squared error {difference:e}, {LARGEST_DIFFERENCE:e} at most was expected"
+    );
+    Ok(difference)
+}
