@@ -21,8 +21,8 @@ def main():
     parser.add_argument("--threads", type=int, required=True)
     args = parser.parse_args()
 
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     options.intra_op_num_threads = args.threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Threads may spin while a run lasts, which is fastest, but must not take the cores from the competitor's turn.

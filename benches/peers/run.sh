@@ -26,5 +26,6 @@ if [[ " ${arguments[*]-} " != *" --only burn "* && " ${arguments[*]-} " != *" --
   fi
 fi
 
-cargo build --release --locked --quiet --manifest-path "$here/Cargo.toml" --target-dir "$here/target"
+# shellcheck disable=SC2086 # several options
+cargo build --release --locked --quiet --manifest-path "$here/Cargo.toml" --target-dir "$here/target" ${PEERS_CARGO-}
 exec "$here/target/release/glavitu-peers" "${arguments[@]}"

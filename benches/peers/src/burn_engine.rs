@@ -90,11 +90,6 @@ impl BurnEngine {
         <Wgpu as Backend>::sync(&self.device).map_err(|e| anyhow!("burn: {e:?}"))
     }
 
-    /// Gives back the memory that no tensor holds any more.
-    pub fn tidy(&self) {
-        <Wgpu as Backend>::memory_cleanup(&self.device);
-    }
-
     /// Uploads the inputs of a piece of work, which are in this engine's layout.
     pub fn prepare(&self, work: &Work, inputs: &[Vec<f32>]) -> Prepared {
         match &work.task {
@@ -225,9 +220,9 @@ impl Prepared {
         drop((self.run)());
     }
 
-    /// Submits what [`Prepared::run`] does beside the operator. Whether there is anything.
-    pub fn run_before(&self) -> bool {
-        self.before.as_ref().map(|before| drop(before())).is_some()
+    /// What submits the part of [`Prepared::run`] that is not the operator, where there is such a part.
+    pub fn before_alone(&self) -> Option<impl Fn()> {
+        self.before.as_ref().map(|before| move || drop(before()))
     }
 
     /// The results in this engine's layout.
@@ -238,7 +233,7 @@ impl Prepared {
         let read = |tensor| {
             let moved = Wgpu::float_permute(tensor, &self.axes);
             let data = read_sync(Wgpu::float_into_data(moved)).map_err(|e| anyhow!("burn: {e:?}"))?;
-            data.into_vec::<f32>().map_err(|e| anyhow!("{e:?}")).context("burn gave something else than f32")
+            data.try_into_vec::<f32>().map_err(|e| anyhow!("{e:?}")).context("burn gave something else than f32")
         };
         (self.run)().into_iter().map(read).collect()
     }

@@ -9,8 +9,9 @@ mod timing;
 mod work;
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use glavitu::gpu::{Gpu, adapters};
 use glavitu::model::ModelConfig;
@@ -20,6 +21,9 @@ use burn_engine::BurnEngine;
 use onnx_runtime::Comparison;
 use operators::Row;
 use work::Work;
+
+/// Side of the published network's tiles, which the targets are about.
+const PUBLISHED_TILE: usize = 384;
 
 /// Which comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,9 +58,15 @@ struct Args {
     /// Only the N operators that are most of the model's work
     #[arg(long, value_name = "N")]
     shapes: Option<usize>,
+    /// Side of the tile whose operators are compared with burn's; less than the published 384 is a quick look
+    #[arg(long, value_name = "PIXELS", default_value_t = PUBLISHED_TILE)]
+    tile: usize,
     /// Write everything as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Compare the operator of this number alone and print its row as JSON
+    #[arg(long, hide = true)]
+    operator: Option<usize>,
 }
 
 /// What `--json` writes.
@@ -66,11 +76,15 @@ struct Results {
     ours_on: Option<String>,
     burn_on: Option<String>,
     operators: Vec<Row>,
+    crashes: Vec<String>,
     verdict: String,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(number) = args.operator {
+        return compare_operator(&args, number);
+    }
     let mut results = Results::default();
     if args.only != Some(Peer::Burn) {
         let (onnx, model) =
@@ -80,16 +94,14 @@ fn main() -> Result<()> {
         println!("{}", report::cpu_table(&compared));
         results.cpu = Some(compared);
     }
-    let mut complete = true;
+    let mut complete = args.tile == PUBLISHED_TILE;
     if args.only != Some(Peer::Ort) {
-        let mut all = work::of_model(&ModelConfig::default())?;
-        if let Some(count) = args.shapes {
-            complete = count >= all.len();
-            all = most_work(all, count);
-        }
-        compare_operators(&args, &all, &mut results)?;
+        let all = work(args.tile)?;
+        let chosen = most_work(&all, args.shapes.unwrap_or(all.len()));
+        complete &= chosen.len() == all.len();
+        compare_operators(&args, &all, &chosen, &mut results)?;
     }
-    results.verdict = report::verdict(results.cpu.as_ref(), &results.operators, complete);
+    results.verdict = report::verdict(results.cpu.as_ref(), &results.operators, complete && results.crashes.is_empty());
     println!("{}", results.verdict);
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&results)?;
@@ -98,26 +110,65 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn compare_operators(args: &Args, all: &[Work], results: &mut Results) -> Result<()> {
-    let gpu = Gpu::open(&args.device)?;
-    let burn = BurnEngine::open(&gpu.summary, &adapters())?;
+fn work(tile: usize) -> Result<Vec<Work>> {
+    work::of_model(&ModelConfig { tile, ..ModelConfig::default() })
+}
+
+/// Compares operators, each in a process of its own: a driver that crashes on one engine's kernel takes only that operator along.
+fn compare_operators(args: &Args, all: &[Work], chosen: &[usize], results: &mut Results) -> Result<()> {
+    let (gpu, burn) = engines(args)?;
     println!("glavitu on {}\nburn {} on {}\n", gpu.describe(), burn_engine::version(), burn.description);
     println!("{}", report::operator_heading());
-    for work in all {
-        let row = operators::compare(&gpu, &burn, work, args.runs)?;
-        println!("{}", report::operator_line(&row));
-        results.operators.push(row);
+    results.ours_on = Some(gpu.describe());
+    results.burn_on = Some(burn.description);
+    for &number in chosen {
+        let child = Command::new(std::env::current_exe()?)
+            .args(["--only", "burn", "--device", &args.device])
+            .args(["--runs", &args.runs.to_string(), "--tile", &args.tile.to_string()])
+            .args(["--operator", &number.to_string()])
+            .stderr(Stdio::inherit())
+            .output()?;
+        let work = &all[number];
+        if child.status.success() {
+            let row: Row = serde_json::from_slice(&child.stdout)?;
+            println!("{}", report::operator_line(&row));
+            results.operators.push(row);
+        } else if child.status.code().is_some() {
+            // It has said what is wrong: results that differ, or a device that fails.
+            bail!("{} {} {} could not be compared", work.kind.name(), work.pass.name(), work.label());
+        } else {
+            let crash = format!("{} {}: {}", work.pass.name(), work.label(), child.status);
+            println!("{crash}");
+            results.crashes.push(crash);
+        }
     }
     println!("\n{}", report::totals_table(&results.operators));
-    results.ours_on = Some(gpu.describe());
-    results.burn_on = Some(burn.description.clone());
+    if !results.crashes.is_empty() {
+        println!("{} operators are left out: the driver crashed.\n", results.crashes.len());
+    }
     Ok(())
 }
 
-/// The `count` pieces of work with the most floating-point operations in all, in their order.
-fn most_work(all: Vec<Work>, count: usize) -> Vec<Work> {
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(all[i].flop() * all[i].count as u64));
-    order.truncate(count);
-    all.into_iter().enumerate().filter(|(i, _)| order.contains(i)).map(|(_, work)| work).collect()
+fn compare_operator(args: &Args, number: usize) -> Result<()> {
+    let all = work(args.tile)?;
+    let chosen = all.get(number).with_context(|| format!("operator {number} of {}", all.len()))?;
+    let (gpu, burn) = engines(args)?;
+    let row = operators::compare(&gpu, &burn, chosen, args.runs)?;
+    println!("{}", serde_json::to_string(&row)?);
+    Ok(())
+}
+
+fn engines(args: &Args) -> Result<(Gpu, BurnEngine)> {
+    let gpu = Gpu::open(&args.device)?;
+    let burn = BurnEngine::open(&gpu.summary, &adapters())?;
+    Ok((gpu, burn))
+}
+
+/// The numbers of the `count` pieces of work with the most floating-point operations in all, in their order.
+fn most_work(all: &[Work], count: usize) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..all.len()).collect();
+    chosen.sort_by_key(|&i| std::cmp::Reverse(all[i].flop() * all[i].count as u64));
+    chosen.truncate(count);
+    chosen.sort_unstable();
+    chosen
 }

@@ -12,6 +12,7 @@ use glavitu::executor::{Arrays, Executor};
 use glavitu::model::keras::{LocationKind, import_keras};
 use glavitu::model::network::{inference_graph, input_name};
 use glavitu::model::{Feature, Weights};
+use glavitu::plan::PlanOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::ours::uniform;
@@ -50,7 +51,7 @@ pub fn compare(python: &Path, script: &Path, onnx: &Path, model: &Path, runs: us
     let features = theirs.features()?;
     let weights = load(model, &features)?;
     let graph = inference_graph(weights.config(), 1)?;
-    let mut executor = CpuExecutor::new(&graph)?;
+    let mut executor = CpuExecutor::new(&graph, &PlanOptions::default())?;
     executor.load(&weights)?;
 
     let mut state = 1;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use glavitu::gpu::Gpu;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::burn_engine::{BurnEngine, Prepared};
 use crate::ours;
@@ -15,12 +15,12 @@ const LARGEST_DIFFERENCE: f64 = 1e-6;
 const SLOW: f64 = 2.0;
 /// How often a slow one is run at least.
 const RUNS_OF_SLOW: usize = 3;
-/// Warm-up ends once two runs of burn differ by less than this share (its tuning is done), or after so many runs.
-const STEADY: f64 = 0.2;
+/// Warm-up ends once a run of burn takes no less than this share of the one before, or after so many runs.
+const STEADY: f64 = 0.8;
 const LONGEST_WARM_UP: usize = 6;
 
 /// Both engines' times for one piece of work.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     pub kind: Kind,
     pub pass: Pass,
@@ -61,22 +61,18 @@ pub fn compare(gpu: &Gpu, burn: &BurnEngine, work: &Work, runs: usize) -> Result
         let (kind, pass) = (work.kind, work.pass);
         Ok(Row { kind, pass, label: label.clone(), count: work.count, flop: work.flop(), ours, burn, difference })
     };
-    let row = compared().with_context(|| format!("{} {} {label}", work.kind.name(), work.pass.name()))?;
-    burn.tidy();
-    Ok(row)
+    compared().with_context(|| format!("{} {} {label}", work.kind.name(), work.pass.name()))
 }
 
 /// Seconds of one run, without what is not part of the operator.
 fn time(burn: &BurnEngine, prepared: &Prepared) -> Result<f64> {
-    let mut before = 0.0;
-    let mut any = false;
-    let took = seconds(|| {
-        any = prepared.run_before();
-        burn.wait()
-    })?;
-    if any {
-        before = took;
-    }
+    let before = match prepared.before_alone() {
+        Some(before) => seconds(|| {
+            before();
+            burn.wait()
+        })?,
+        None => 0.0,
+    };
     let whole = seconds(|| {
         prepared.run();
         burn.wait()
@@ -84,12 +80,16 @@ fn time(burn: &BurnEngine, prepared: &Prepared) -> Result<f64> {
     Ok(whole - before)
 }
 
-/// Runs until burn has chosen its kernels; gives the last time in seconds.
+/// Runs until burn gets no faster; gives the last time in seconds. It has chosen its kernels before, when its results were read.
 fn warm_up(burn: &BurnEngine, prepared: &Prepared) -> Result<f64> {
     let mut last = time(burn, prepared)?;
     for _ in 1..LONGEST_WARM_UP {
+        // A slow operator is past all that is done once.
+        if last >= SLOW {
+            break;
+        }
         let next = time(burn, prepared)?;
-        let steady = (next - last).abs() < STEADY * last;
+        let steady = next >= STEADY * last;
         last = next;
         if steady {
             break;

@@ -130,7 +130,7 @@ pub fn verdict(cpu: Option<&Comparison>, rows: &[Row], complete: bool) -> String
     {
         let slower = convolutions().filter(|r| r.speedup() < CONVOLUTION_TARGET).count();
         let failing = if slower == 0 { String::new() } else { format!(", {slower} below") };
-        let partial = if complete { "" } else { ", not all shapes" };
+        let partial = if complete { "" } else { ", not all shapes of the published size" };
         parts.push(format!(
             "each convolution at least {CONVOLUTION_TARGET} x burn: {} (least {worst:.2}{failing}{partial})",
             word(slower == 0)

@@ -9,10 +9,10 @@ use glavitu::model::network::inference_graph;
 use glavitu::ops::{Conv2d, MatMul, UpsampleNearest};
 use glavitu::train::graph::{Purpose, training_graph};
 use glavitu::train::objective::{AdamSettings, Objective};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What kind of operator it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Convolution,
@@ -33,7 +33,7 @@ impl Kind {
 }
 
 /// Which part of a training step it belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pass {
     Forward,
@@ -229,4 +229,32 @@ fn attention(shapes: &Shapes) -> Task {
     let [_, batch, tokens, embedding] = shapes.inputs[0].padded4();
     let sums = shapes.inputs.get(4).unwrap_or_else(|| &shapes.outputs[1]);
     Task::Attention { batch, tokens, embedding, heads: sums.padded4()[2] }
+}
+
+#[cfg(test)]
+mod tests {
+    use glavitu::model::ModelConfig;
+    use glavitu::model::network::inference_graph;
+
+    use super::{Kind, Pass, of_model};
+
+    #[test]
+    fn all_convolutions_and_products_of_the_model_are_there() {
+        let config = ModelConfig::default();
+        let work = of_model(&config).expect("the published model");
+        let flop = |pass| work.iter().filter(|w| w.pass == pass).map(|w| w.flop() * w.count as u64).sum::<u64>();
+        let whole = inference_graph(&config, 1).expect("the published model").cost().flop;
+        // What is left are normalisations, activations and the like.
+        assert!(
+            flop(Pass::Forward) <= whole && flop(Pass::Forward) > whole / 100 * 97,
+            "{} of {whole}",
+            flop(Pass::Forward)
+        );
+        // No gradient goes back to the input, so that the first layers have none of it.
+        assert!(flop(Pass::InputGradient) > flop(Pass::Forward) / 100 * 97);
+        assert!(flop(Pass::WeightGradient) > flop(Pass::Forward) / 100 * 97);
+        for kind in Kind::ALL {
+            assert!(work.iter().any(|w| w.kind == kind && w.pass == Pass::Forward), "{}", kind.name());
+        }
+    }
 }
