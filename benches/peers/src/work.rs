@@ -215,7 +215,7 @@ fn gradient(graph: &Graph, node: &Node) -> Result<Option<Work>> {
 
 fn product(node: &Node, shapes: &Shapes) -> Result<Task> {
     let (a, b) = (&shapes.inputs[0], &shapes.inputs[1]);
-    let Some(MatMul { transpose_a: false, transpose_b }) = node.operator.as_any().downcast_ref::<MatMul>() else {
+    let Some(MatMul { transpose_a: false, transpose_b, .. }) = node.operator.as_any().downcast_ref::<MatMul>() else {
         bail!("{}: a product in a form that has no counterpart here", node.name);
     };
     let &[p, q] = &b[..] else { bail!("{}: a batch of products, which has no counterpart here", node.name) };
