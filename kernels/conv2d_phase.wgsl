@@ -2,12 +2,13 @@
 // the map through the taps that fall on it:
 //   out(a, b, e) = sum of kernel(i, j, e) over the i with (row_phase + i - top) div 2 = a - phase_top, and likewise for j and b.
 //
+// An item is an element, or a quad of them where the channels are multiples of four; channels count items.
 // Taken: doubled maps, before each of four conv2d_tiled.
 // Bindings:
 //   0 kernel: (kernel_height, kernel_width, channels), channels in and out taken together
-//   1 out: (phase_height, phase_width, channels), `first` elements into the buffer, scratch
+//   1 out: (phase_height, phase_width, channels), `first` items into the buffer, scratch
 //   2 params
-// Dispatch: ceil(phase_height * phase_width * channels / 1024) groups of 256; a thread takes 4 elements, 256 apart.
+// Dispatch: ceil(phase_height * phase_width * channels / 1024) groups of 256; a thread takes 4 items, 256 apart.
 
 struct Params {
     kernel_height: u32,
@@ -24,8 +25,8 @@ struct Params {
     first: u32,
 }
 
-@group(0) @binding(0) var<storage, read> kernel: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> kernel: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 256u;
@@ -52,13 +53,13 @@ fn main(
             let tap = i / params.channels;
             let rows = taps_on(tap / params.phase_width, params.row_phase, params.top, params.phase_top, params.kernel_height);
             let columns = taps_on(tap % params.phase_width, params.column_phase, params.left, params.phase_left, params.kernel_width);
-            var sum = 0.0;
+            var sum = item32();
             for (var a = rows.x; a < rows.y; a++) {
                 for (var b = columns.x; b < columns.y; b++) {
-                    sum += f32(kernel[(a * params.kernel_width + b) * params.channels + channel]);
+                    sum += load_item(kernel[(a * params.kernel_width + b) * params.channels + channel]);
                 }
             }
-            out[params.first + i] = elem(sum);
+            out[params.first + i] = store_item(sum);
         }
     }
 }

@@ -38,7 +38,7 @@ fn main(
                 sum = f32(bias[i % params.n]);
             }
             for (var part = 0u; part < params.parts; part++) {
-                sum += x[part * params.count + i];
+                sum += f32(x[part * params.count + i]);
             }
             out[i] = elem(sum);
         }

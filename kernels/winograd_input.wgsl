@@ -18,7 +18,7 @@ fn write_rows(tile: u32, first_item: u32, first: u32, second: u32) {
         let values = input_values(rows[r]);
         let row = select(first, second, r == 1u);
         for (var j = 0u; j < SIDE; j++) {
-            out[((SIDE * row + j) * params.tiles + tile) * items + first_item] = store_item(values[j]);
+            out[((SIDE * row + j) * params.tiles + tile) * items + first_item] = values[j];
         }
     }
 }

@@ -29,7 +29,7 @@ fn main(
         }
         let values = input_values(row);
         for (var j = 0u; j < SIDE; j++) {
-            out[((SIDE * i + j) * params.tiles + tile) * items + first_item] = store_item(values[j]);
+            out[((SIDE * i + j) * params.tiles + tile) * items + first_item] = values[j];
         }
     }
 }

@@ -12,8 +12,8 @@ struct Params {
     channels: u32,
 }
 
-@group(0) @binding(0) var<storage, read> kernel: array<elem>;
-@group(0) @binding(1) var<storage, read_write> out: array<elem>;
+@group(0) @binding(0) var<storage, read> kernel: array<item>;
+@group(0) @binding(1) var<storage, read_write> out: array<item32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 override WORKGROUP_SIZE: u32 = 64u;
@@ -27,10 +27,10 @@ const ZERO: f32 = 1.0 / (0.390625 * 2.25);
 const NEAR: f32 = 1.0 / (2.0 * 0.390625 * (0.390625 - 2.25));
 const FAR: f32 = 1.0 / (2.0 * 2.25 * (2.25 - 0.390625));
 
-fn kernel_values(g: array<f32, 3>) -> array<f32, 6> {
+fn kernel_values(g: array<item32, 3>) -> array<item32, 6> {
     let near = NEAR * (g[0] + A2 * g[2]);
     let far = FAR * (g[0] + B2 * g[2]);
-    return array<f32, 6>(
+    return array<item32, 6>(
         ZERO * g[0],
         near + NEAR * A * g[1],
         near - NEAR * A * g[1],
@@ -42,11 +42,11 @@ fn kernel_values(g: array<f32, 3>) -> array<f32, 6> {
 
 // Rows `first` and `second` of the points.
 fn write_rows(channel: u32, first: u32, second: u32) {
-    var rows: array<array<f32, 3>, 2>;
+    var rows: array<array<item32, 3>, 2>;
     for (var b = 0u; b < 3u; b++) {
-        var g: array<f32, 3>;
+        var g: array<item32, 3>;
         for (var a = 0u; a < 3u; a++) {
-            g[a] = f32(kernel[(3u * a + b) * params.channels + channel]);
+            g[a] = load_item(kernel[(3u * a + b) * params.channels + channel]);
         }
         let values = kernel_values(g);
         rows[0][b] = values[first];
@@ -56,7 +56,7 @@ fn write_rows(channel: u32, first: u32, second: u32) {
         let values = kernel_values(rows[r]);
         let row = select(first, second, r == 1u);
         for (var j = 0u; j < 6u; j++) {
-            out[(6u * row + j) * params.channels + channel] = elem(values[j]);
+            out[(6u * row + j) * params.channels + channel] = values[j];
         }
     }
 }

@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<item>;
 @group(0) @binding(1) var<storage, read> affine: array<item>;
 @group(0) @binding(2) var<storage, read> second: array<item>;
-@group(0) @binding(3) var<storage, read_write> out: array<item>;
+@group(0) @binding(3) var<storage, read_write> out: array<item32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
 // The first pixel of a tile, which may lie above or left of the map: such a row or column wraps to a huge number.

@@ -18,7 +18,7 @@ struct Params {
     slope: f32,
 }
 
-@group(0) @binding(0) var<storage, read> products: array<item>;
+@group(0) @binding(0) var<storage, read> products: array<item32>;
 @group(0) @binding(1) var<storage, read> bias: array<item>;
 @group(0) @binding(2) var<storage, read_write> out: array<item>;
 @group(0) @binding(3) var<uniform> params: Params;
@@ -28,7 +28,7 @@ fn column_of(tile: u32, j: u32, first_item: u32) -> Side {
     let items = params.channels / ITEM;
     var side: Side;
     for (var i = 0u; i < SIDE; i++) {
-        side[i] = load_item(products[((SIDE * i + j) * params.tiles + tile) * items + first_item]);
+        side[i] = products[((SIDE * i + j) * params.tiles + tile) * items + first_item];
     }
     return side;
 }

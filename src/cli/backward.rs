@@ -57,17 +57,12 @@ pub fn run(args: &BackwardArgs) -> Result<()> {
         let found = format!("learning rate {}", args.learning_rate);
         return Err(Error::bad_argument(found, "a number from 0 on", "correct --lr").into());
     }
+    let options = args.device.options_for_gradients()?;
     let weights = Weights::load(&args.model)?;
     let (batch, samples) = read_batch(args, &weights)?;
     let (objective, adam) = (Objective::default(), AdamSettings::default());
-    let mut step = TrainingStep::with_gradients(
-        weights.config(),
-        samples,
-        &objective,
-        &adam,
-        &args.device.device,
-        &args.device.options(),
-    )?;
+    let mut step =
+        TrainingStep::with_gradients(weights.config(), samples, &objective, &adam, &args.device.device, &options)?;
     step.load(&weights)?;
     let mut results = Vec::new();
     let mut losses = Vec::new();

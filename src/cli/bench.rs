@@ -23,6 +23,7 @@ use crate::device::{self, DeviceChoice};
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::model::Weights;
+use crate::plan::Precision;
 
 /// Measure how fast this machine is, and how fast it could be.
 ///
@@ -68,7 +69,7 @@ pub struct BenchArgs {
     json: Option<PathBuf>,
     /// Show results of several machines side by side instead of measuring
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath,
-          conflicts_with_all = ["device", "exact", "max_memory", "size", "batch", "model", "runs", "seconds", "json"])]
+          conflicts_with_all = ["device", "exact", "precision", "max_memory", "size", "batch", "model", "runs", "seconds", "json"])]
     compare: Vec<PathBuf>,
     /// With --compare: the chart to draw
     #[arg(short, long, value_name = "CHART.svg", requires = "compare", value_hint = ValueHint::FilePath)]
@@ -104,6 +105,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         }
     });
     let entries = check(args)?;
+    if args.what != What::Model && args.on.options().precision == Precision::F16 {
+        let expected = "f32 for anything but the forward pass";
+        return Err(Error::bad_argument("--precision f16", expected, "give it with `glavitu bench model`").into());
+    }
     let json = args.json.as_deref().filter(|path| *path != Path::new("-"));
     if let Some(path) = json {
         check_output(path, &args.model.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
@@ -218,7 +223,7 @@ fn empty_report(args: &BenchArgs, device: Device, weights: Option<&Weights>, lim
             size,
             tile,
             batch: args.batch,
-            precision: "f32".to_owned(),
+            precision: args.on.options().precision.to_string(),
             exact: args.on.exact,
             max_memory_bytes: args.on.options().max_memory,
         },

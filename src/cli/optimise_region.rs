@@ -73,6 +73,7 @@ pub fn run(args: &OptimiseRegionArgs) -> Result<()> {
     let files = args.scene.files();
     let inputs: Vec<_> = std::iter::once(&args.model).chain(files.all()).map(PathBuf::as_path).collect();
     check_output(&args.output, &inputs)?;
+    let options = args.device.options_for_gradients()?;
     let weights = Weights::load(&args.model)?;
     let scene = args.scene.read(&weights.config().features)?;
     let search = RegionSearch {
@@ -93,7 +94,7 @@ pub fn run(args: &OptimiseRegionArgs) -> Result<()> {
         bar.set_position(done as u64);
         if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::Interrupted) } else { Ok(()) }
     };
-    let fit = optimise_region(&weights, &scene, &search, &args.device.device, &args.device.options(), &mut progress)?;
+    let fit = optimise_region(&weights, &scene, &search, &args.device.device, &options, &mut progress)?;
     bar.finish_and_clear();
     let text = format!("{:#}\n", serde_json::to_value(&fit)?);
     let mut staged = StagedFiles::new();

@@ -10,6 +10,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use crate::atomic_file::StagedFiles;
+use crate::cli::device_args::PrecisionOption;
 use crate::cli::model_size::SizeOption;
 use crate::cli::output_file::check_output;
 use crate::cli::print_line;
@@ -61,6 +62,9 @@ pub struct PlanArgs {
     /// Take convolutions in their direct form, which rounds less and takes longer
     #[arg(long)]
     exact: bool,
+    /// How weights and activations are stored; f16 is for inference on a GPU
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionOption,
     /// Print JSON for programs to read
     #[arg(long)]
     json: bool,
@@ -149,7 +153,8 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         (None, TargetOption::Gpu) => Target::Gpu(Caps::default()),
     };
     let graph = graph(&config, args)?;
-    let options = PlanOptions { exact: args.exact, max_memory: args.max_memory.map(|size| size.0) };
+    let max_memory = args.max_memory.map(|size| size.0);
+    let options = PlanOptions { exact: args.exact, max_memory, precision: args.precision.precision() };
     let report = report(args, &config, &target, &Plan::new(&graph, &target, &options)?)?;
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { table(&report)? };
     let Some(output) = &args.output else { return print_line(text) };
@@ -206,7 +211,7 @@ fn row(plan: &Plan, target: &Target, step: &Step, alive: usize, refused: &mut Op
     let shapes = plan.graph.shapes(node);
     let mut kernels = Vec::new();
     if let Target::Gpu(caps) = target {
-        match slices(&node.name, node.operator.as_ref(), &shapes, caps) {
+        match slices(&node.name, node.operator.as_ref(), &shapes, &plan.graph.storage(node), caps) {
             Ok(slices) => {
                 for slice in slices {
                     kernels.extend(step.launches(node, &slice.shapes, caps)?.iter().map(|launch| launch.kernel.name));

@@ -151,6 +151,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
                 "smoothing": args.smoothing,
                 "batch": batch,
                 "exact": args.device.exact,
+                "precision": args.device.options().precision.to_string(),
                 "location": location,
                 "region": args.region,
                 "region_vector": args.region_vector,

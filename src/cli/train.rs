@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use toml::{Table, Value};
 
+use crate::cli::device_args::PrecisionOption;
 use crate::cli::print_line;
 use crate::dataset::augmentation::Augmentation;
 use crate::error::Error;
@@ -119,6 +120,9 @@ pub struct TrainArgs {
     /// Hold no more than this on the device, as in 4GiB or 500MB: what does not fit is computed again, which changes no result
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<MemorySize>,
+    /// Training is in f32 alone
+    #[arg(long, value_enum, hide = true, default_value = "f32")]
+    precision: PrecisionOption,
     /// Threads that prepare patches; 4
     #[arg(long, value_name = "N")]
     workers: Option<u32>,
@@ -204,6 +208,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     if let (Earlier::Refuse, Some(folder), false) = (earlier, &args.output, args.dry_run) {
         check_unused(folder)?;
     }
+    args.precision.refuse_for_gradients()?;
     let settings = settings(args)?;
     let training = Training::prepare(&settings)?;
     let Some(folder) = args.output.as_ref().filter(|_| !args.dry_run) else {

@@ -143,7 +143,7 @@ fn tunable(gpu: &Gpu, graphs: &[Graph]) -> error::Result<Vec<(Arc<dyn Operator>,
         for step in plan.prepare.iter().chain(&plan.steps) {
             let node = &plan.graph.nodes()[step.node];
             let operator = node.operator.as_ref();
-            for slice in slices(&node.name, operator, &plan.graph.shapes(node), &gpu.caps)? {
+            for slice in slices(&node.name, operator, &plan.graph.shapes(node), &plan.graph.storage(node), &gpu.caps)? {
                 let has_choice = operator.variants(&slice.shapes, &gpu.caps).len() > 1;
                 if has_choice && known.insert(Tuning::key(operator, &slice.shapes)) {
                     found.push((Arc::clone(&node.operator), slice.shapes));

@@ -128,6 +128,10 @@ pub fn select<'a>(wanted: &str, list: &'a [AdapterSummary]) -> Result<&'a Adapte
     })
 }
 
+/// What is used where an adapter has it.
+const OPTIONAL_FEATURES: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
+
 /// What went wrong on a device since it was last looked at.
 #[derive(Debug, Default)]
 struct Faults {
@@ -180,10 +184,11 @@ impl Gpu {
             tuning: Arc::default(),
             native_half: summary.f16,
             tile: if summary.is_software() { Tile::Wide } else { Tile::Narrow },
+            subgroups: summary.subgroups.is_some(),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glavitu"),
-            required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16),
+            required_features: adapter.features() & OPTIONAL_FEATURES,
             required_limits: limits,
             ..Default::default()
         };

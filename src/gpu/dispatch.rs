@@ -60,9 +60,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Adds the launch of a node on tensors of this storage, with the buffers it binds, found by `resolve`.
+    /// Adds a launch of a node that runs on this storage, with the buffers it binds, found by `resolve`.
     pub fn push(&mut self, launch: Launch, storage: Storage, node: &str, resolve: impl Fn(Binding) -> Range) {
         let ranges = launch.bindings.iter().map(|&binding| resolve(binding)).collect();
+        let storage = launch.storage_in(storage);
         self.launches.push((launch, storage, ranges, node.to_owned()));
     }
 

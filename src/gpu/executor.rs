@@ -163,7 +163,7 @@ impl Executor for GpuExecutor {
         for (id, tensor) in self.plan.graph.sources(Source::Parameter) {
             let values = array_for(&self.plan.graph, Source::Parameter, &tensor.name, weights)?;
             let range = self.memory.range(&self.plan, id)?;
-            self.gpu.queue.write_buffer(&range.buffer, range.offset, bytemuck::cast_slice(values));
+            self.gpu.queue.write_buffer(&range.buffer, range.offset, &tensor.storage.encode(values));
         }
         self.submit(&self.prepare, &[]);
         self.gpu.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.gpu.lost(e.to_string()))?;
@@ -181,14 +181,17 @@ impl Executor for GpuExecutor {
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<f32>> {
-        let range = self.memory.range(&self.plan, parameter_named(&self.plan, name)?)?;
+        let id = parameter_named(&self.plan, name)?;
+        let tensor = &self.plan.graph.tensors()[id.index()];
+        let range = self.memory.range(&self.plan, id)?;
         pollster::block_on(async {
             let made = self.gpu.guarded(|| Readback::new(&self.gpu, range)).await;
             let readback = made.map_err(|e| refused(&self.gpu, &self.plan, self.allocated_bytes(), &e))?;
             let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             readback.record(&mut encoder);
             self.gpu.queue.submit([encoder.finish()]);
-            Ok(readback::read(&self.gpu, &[&readback]).await?.pop().unwrap_or_default())
+            let stored = readback::read(&self.gpu, &[&readback]).await?.pop().unwrap_or_default();
+            Ok(tensor.storage.decode(stored, tensor.shape.elements()))
         })
     }
 
@@ -211,7 +214,7 @@ impl Executor for GpuExecutor {
 impl Memory {
     /// The piece of memory of a tensor.
     fn range(&self, plan: &Plan, tensor: TensorId) -> Result<Range> {
-        let bytes = 4 * plan.graph.shape(tensor).elements() as u64;
+        let bytes = 4 * plan.graph.tensors()[tensor.index()].floats() as u64;
         let (buffer, floats) = match plan.placements[tensor.index()] {
             Placement::Parameter(offset) => (self.parameters.as_ref(), offset),
             Placement::Prepared(_) => (self.prepared.get(tensor.index()).and_then(Option::as_ref), 0),
@@ -235,15 +238,15 @@ async fn allocate(gpu: &Gpu, plan: &Plan, held: &mut u64) -> Result<Memory> {
     }
     for (id, tensor) in plan.graph.ids().zip(plan.graph.tensors()) {
         if let Placement::Prepared(_) = plan.placements[id.index()] {
-            let buffer =
-                take(gpu, plan, &tensor.name, tensor.shape.elements().next_multiple_of(ALIGNMENT), limit, held).await?;
+            let floats = tensor.floats().next_multiple_of(ALIGNMENT);
+            let buffer = take(gpu, plan, &tensor.name, floats, limit, held).await?;
             memory.prepared[id.index()] = Some(buffer);
         }
     }
     for (slot, &floats) in plan.slots.iter().enumerate() {
         let tenant = plan.placements.iter().zip(plan.graph.tensors()).find(|(place, tensor)| {
             **place == Placement::Slot(Place { slot, offset: 0 })
-                && tensor.shape.elements().next_multiple_of(ALIGNMENT) == floats
+                && tensor.floats().next_multiple_of(ALIGNMENT) == floats
         });
         let name = tenant.map_or("temporary memory", |(_, tensor)| &tensor.name);
         memory.slots.push(take(gpu, plan, name, floats, limit, held).await?);
@@ -286,16 +289,17 @@ async fn record(
         let shapes = plan.graph.shapes(node);
         let batched = node.operator.batched(&shapes);
         let whole = Ranges::new(plan, memory, node, step, batched)?;
-        for slice in slices(&node.name, node.operator.as_ref(), &shapes, &gpu.caps)? {
+        for slice in slices(&node.name, node.operator.as_ref(), &shapes, &plan.graph.storage(node), &gpu.caps)? {
             let work = node.operator.cost(&slice.shapes).flop;
             if flop > 0 && flop + work > FLOP_PER_SUBMISSION {
                 cuts.push(recorder.len());
                 flop = 0;
             }
             flop += work;
+            let caps = gpu.caps.on(node.storage);
             for launch in step.launches(node, &slice.shapes, &gpu.caps)? {
-                let scratch = node.operator.gpu_scratch(&slice.shapes, &gpu.caps);
-                recorder.push(launch, Storage::F32, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
+                let scratch = node.operator.gpu_scratch(&slice.shapes, &caps);
+                recorder.push(launch, node.storage, &node.name, |binding| whole.resolve(binding, &slice, &scratch));
                 nodes.push(step.node);
             }
         }
@@ -313,8 +317,8 @@ async fn record(
 
 /// The memory of a node's tensors.
 struct Ranges {
-    inputs: Vec<Range>,
-    outputs: Vec<Range>,
+    inputs: Vec<(Range, Storage)>,
+    outputs: Vec<(Range, Storage)>,
     /// Buffers, and where in them, in floats.
     scratch: Vec<(wgpu::Buffer, usize)>,
     batched: Vec<bool>,
@@ -322,16 +326,18 @@ struct Ranges {
 
 impl Ranges {
     fn new(plan: &Plan, memory: &Memory, node: &Node, step: &Step, batched: Vec<bool>) -> Result<Self> {
-        let all = |ids: &[TensorId]| ids.iter().map(|&t| memory.range(plan, t)).collect::<Result<Vec<_>>>();
+        let stored = |t: TensorId| Ok((memory.range(plan, t)?, plan.graph.tensors()[t.index()].storage));
+        let all = |ids: &[TensorId]| ids.iter().map(|&t| stored(t)).collect::<Result<Vec<_>>>();
         let scratch = step.scratch.iter().map(|place| (memory.slots[place.slot].clone(), place.offset)).collect();
         Ok(Self { inputs: all(&node.inputs)?, outputs: all(&node.outputs)?, scratch, batched })
     }
 
     /// What a binding means for a slice.
     fn resolve(&self, binding: Binding, slice: &Slice, scratch: &[usize]) -> Range {
-        let part = |whole: &Range, shape: &crate::graph::Shape, batched: bool| {
-            let bytes = 4 * shape.elements() as u64;
-            let start = if batched { (bytes / shape.batch() as u64) * slice.start as u64 } else { 0 };
+        let part = |(whole, storage): &(Range, Storage), shape: &crate::graph::Shape, batched: bool| {
+            let bytes = 4 * storage.floats(shape.elements()) as u64;
+            let sample = storage.bytes() * shape.elements() / shape.batch();
+            let start = if batched { (sample * slice.start) as u64 } else { 0 };
             Range { buffer: whole.buffer.clone(), offset: whole.offset + start, bytes }
         };
         match binding {

@@ -18,12 +18,14 @@ pub struct Form {
     pub native_half: bool,
     /// The binding of an input that lies in the memory of an output, and the output's.
     pub in_place: Option<(usize, usize)>,
+    /// Whether the kernel may use subgroup operations.
+    pub subgroups: bool,
 }
 
 impl Default for Form {
     /// Single floats.
     fn default() -> Self {
-        Self { item: 1, storage: Storage::F32, native_half: false, in_place: None }
+        Self { item: 1, storage: Storage::F32, native_half: false, in_place: None, subgroups: false }
     }
 }
 
@@ -32,13 +34,13 @@ impl Form {
     #[must_use]
     pub fn of(launch: &Launch, storage: Storage, caps: &Caps) -> Self {
         let native_half = storage == Storage::F16 && caps.native_half;
-        Self { item: launch.item, storage, native_half, in_place: launch.in_place }
+        Self { item: launch.item, storage, native_half, in_place: launch.in_place, subgroups: caps.subgroups }
     }
 
     /// What the text asks of a compiler beyond the core of the language.
-    #[must_use]
     pub fn capabilities(self) -> Capabilities {
-        if self.native_half { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() }
+        let of = |asked, capability| if asked { capability } else { Capabilities::empty() };
+        of(self.native_half, Capabilities::SHADER_FLOAT16) | of(self.subgroups, Capabilities::SUBGROUP)
     }
 
     /// The text that is put before a kernel of this form.
@@ -49,8 +51,13 @@ impl Form {
             (Storage::F16, true) => HALVES,
             (Storage::F16, false) => PACKED_HALVES,
         };
-        let item = if self.item == 4 { QUADS } else { SINGLES };
-        // Kernels of halves are kernels of quads: only `elem4` can be packed.
+        let is_packed = self.storage == Storage::F16 && !self.native_half;
+        let item = match self.item {
+            4 => QUADS,
+            // Single halves that are packed could not be written: two threads would write one number.
+            _ if is_packed => "",
+            _ => SINGLES,
+        };
         let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
         [elements, rounding, item, SHARED].concat()
     }
@@ -65,16 +72,23 @@ fn load4(stored: elem4) -> vec4<f32> {
 fn store4(value: vec4<f32>) -> elem4 {
     return value;
 }
+fn store1(value: f32) -> elem {
+    return value;
+}
 ";
 
 const HALVES: &str = "\
 enable f16;
+alias elem = f16;
 alias elem4 = vec4<f16>;
 fn load4(stored: elem4) -> vec4<f32> {
     return vec4<f32>(stored);
 }
 fn store4(value: vec4<f32>) -> elem4 {
     return elem4(saturated(value));
+}
+fn store1(value: f32) -> elem {
+    return elem(select(value, sign(value) * 65504.0, abs(value) > 65504.0));
 }
 ";
 
@@ -108,7 +122,7 @@ fn load_item(stored: item) -> item32 {
     return f32(stored);
 }
 fn store_item(value: item32) -> item {
-    return elem(value);
+    return store1(value);
 }
 fn item_sum(value: item32) -> f32 {
     return value;

@@ -5,19 +5,23 @@ use super::dispatch::{Dispatch, Range, Recorder, storage_buffer};
 use super::kernel::PipelineCache;
 use super::profile::{Pass, PassTimes, time_passes, wait};
 use super::readback::{self, Readback};
-use crate::error::Result;
-use crate::graph::{Binding, Operator, Shapes, Storage};
+use crate::error::{Error, Result};
+use crate::graph::{Binding, NodeStorage, Operator, Shape, Shapes, Storage};
 
 /// What the memory after every output holds before a run.
 pub const SENTINEL: f32 = -1.0e33;
+
+/// What outputs and temporary memory hold before a run: no number, neither as a float nor as two halves.
+const POISON: f32 = f32::from_bits(0x7fc0_7fc0);
 
 /// An operator with buffers for one application.
 #[derive(Debug)]
 pub struct SingleOperator<'a> {
     gpu: &'a Gpu,
     dispatches: Vec<Dispatch>,
-    inputs: Vec<wgpu::Buffer>,
-    outputs: Vec<Readback>,
+    inputs: Vec<(wgpu::Buffer, Storage)>,
+    /// With the number of elements before the tail.
+    outputs: Vec<(Readback, Storage, usize)>,
 }
 
 impl<'a> SingleOperator<'a> {
@@ -27,7 +31,15 @@ impl<'a> SingleOperator<'a> {
     /// # Errors
     /// Shapes that the device cannot take, or kernels that do not compile.
     pub fn new(gpu: &'a Gpu, operator: &dyn Operator, shapes: &Shapes, tail: usize) -> Result<Self> {
-        Self::build(gpu, operator, shapes, tail, None)
+        Self::build(gpu, operator, shapes, Storage::F32, tail, None)
+    }
+
+    /// The same on tensors of this storage.
+    ///
+    /// # Errors
+    /// As [`SingleOperator::new`], and kernels that do not run on this storage.
+    pub fn on(gpu: &'a Gpu, operator: &dyn Operator, shapes: &Shapes, storage: Storage, tail: usize) -> Result<Self> {
+        Self::build(gpu, operator, shapes, storage, tail, None)
     }
 
     /// The same where the input of this index lies in the memory of the first output, as [`Operator::in_place`] allows.
@@ -35,48 +47,62 @@ impl<'a> SingleOperator<'a> {
     /// # Errors
     /// As [`SingleOperator::new`].
     pub fn in_place(gpu: &'a Gpu, operator: &dyn Operator, shapes: &Shapes, tail: usize, input: usize) -> Result<Self> {
-        Self::build(gpu, operator, shapes, tail, Some(input))
+        Self::build(gpu, operator, shapes, Storage::F32, tail, Some(input))
     }
 
     fn build(
         gpu: &'a Gpu,
         operator: &dyn Operator,
         shapes: &Shapes,
+        storage: Storage,
         tail: usize,
         in_place: Option<usize>,
     ) -> Result<Self> {
         pollster::block_on(async {
-            let input = |floats: usize| storage_buffer(gpu, "input", 4 * floats as u64);
-            let mut inputs: Vec<wgpu::Buffer> = shapes.inputs.iter().map(|s| input(s.elements())).collect();
+            let caps = gpu.caps.on(storage);
+            let launches = operator.launches(shapes, &caps)?;
+            let of = NodeStorage::of(&launches, shapes, storage, &gpu.caps).ok_or_else(|| {
+                let found = format!("{} on {storage}", operator.name());
+                Error::bad_argument(found, "shapes whose kernels take quads of elements", "compute it in f32")
+            })?;
+            let input = |(shape, storage): (&Shape, &Storage)| {
+                (storage_buffer(gpu, "input", 4 * storage.floats(shape.elements()) as u64), *storage)
+            };
+            let mut inputs: Vec<(wgpu::Buffer, Storage)> = shapes.inputs.iter().zip(&of.inputs).map(input).collect();
             let poisoned = |floats: usize| {
-                let mut values = vec![f32::NAN; floats];
+                let mut values = vec![POISON; floats];
                 values.resize(floats + tail, SENTINEL);
                 let buffer = storage_buffer(gpu, "output", 4 * values.len() as u64);
                 gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&values));
                 Range { buffer, offset: 0, bytes: 4 * values.len() as u64 }
             };
-            let outputs: Vec<Range> = shapes.outputs.iter().map(|s| poisoned(s.elements())).collect();
+            let output = |(shape, storage): (&Shape, &Storage)| poisoned(storage.floats(shape.elements()));
+            let outputs: Vec<Range> = shapes.outputs.iter().zip(&of.outputs).map(output).collect();
             if let Some(input) = in_place {
-                inputs[input] = outputs[0].buffer.clone();
+                inputs[input].0 = outputs[0].buffer.clone();
             }
-            let scratch: Vec<Range> = operator.gpu_scratch(shapes, &gpu.caps).into_iter().map(poisoned).collect();
+            let scratch: Vec<Range> = operator.gpu_scratch(shapes, &caps).into_iter().map(poisoned).collect();
             let mut recorder = Recorder::default();
-            for launch in operator.launches(shapes, &gpu.caps)? {
+            for launch in launches {
                 let launch = match in_place {
                     Some(input) => launch.in_place(input),
                     None => launch,
                 };
-                recorder.push(launch, Storage::F32, operator.name(), |binding| match binding {
+                recorder.push(launch, storage, operator.name(), |binding| match binding {
                     Binding::Input(i) => {
-                        let bytes = 4 * shapes.inputs[i].elements() as u64;
-                        Range { buffer: inputs[i].clone(), offset: 0, bytes }
+                        let (buffer, storage) = &inputs[i];
+                        let bytes = 4 * storage.floats(shapes.inputs[i].elements()) as u64;
+                        Range { buffer: buffer.clone(), offset: 0, bytes }
                     }
                     Binding::Output(i) => outputs[i].clone(),
                     Binding::ScratchIn(i) | Binding::ScratchOut(i) => scratch[i].clone(),
                 });
             }
             let dispatches = recorder.finish(gpu, &mut PipelineCache::default()).await?;
-            let outputs = outputs.into_iter().map(|range| Readback::new(gpu, range)).collect();
+            let elements = shapes.outputs.iter().map(Shape::elements);
+            let outputs = outputs.into_iter().zip(&of.outputs).zip(elements);
+            let outputs =
+                outputs.map(|((range, storage), elements)| (Readback::new(gpu, range), *storage, elements)).collect();
             gpu.check()?;
             Ok(Self { gpu, dispatches, inputs, outputs })
         })
@@ -84,8 +110,8 @@ impl<'a> SingleOperator<'a> {
 
     /// Uploads the inputs.
     pub fn write(&self, inputs: &[Vec<f32>]) {
-        for (buffer, values) in self.inputs.iter().zip(inputs) {
-            self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
+        for ((buffer, storage), values) in self.inputs.iter().zip(inputs) {
+            self.gpu.queue.write_buffer(buffer, 0, &storage.encode(values));
         }
     }
 
@@ -126,10 +152,17 @@ impl<'a> SingleOperator<'a> {
     /// The device fails.
     pub fn read(&self) -> Result<Vec<Vec<f32>>> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        for output in &self.outputs {
+        for (output, ..) in &self.outputs {
             output.record(&mut encoder);
         }
         self.gpu.queue.submit([encoder.finish()]);
-        pollster::block_on(readback::read(self.gpu, &self.outputs.iter().collect::<Vec<_>>()))
+        let readbacks: Vec<&Readback> = self.outputs.iter().map(|(output, ..)| output).collect();
+        let mut found = pollster::block_on(readback::read(self.gpu, &readbacks))?;
+        for (stored, (_, storage, elements)) in found.iter_mut().zip(&self.outputs) {
+            let tail = stored.split_off(storage.floats(*elements));
+            *stored = storage.decode(std::mem::take(stored), *elements);
+            stored.extend(tail);
+        }
+        Ok(found)
     }
 }

@@ -2,7 +2,7 @@
 //! launched several times, each time for some samples of the batch.
 
 use crate::error::{Error, Result};
-use crate::graph::{Caps, Operator, Shape, Shapes};
+use crate::graph::{Caps, NodeStorage, Operator, Shape, Shapes, Storage};
 use crate::plan::ALIGNMENT;
 
 /// Work of one submission, in floating-point operations: well below the seconds after which desktop drivers give up, even
@@ -18,22 +18,27 @@ pub struct Slice {
     pub shapes: Shapes,
 }
 
-/// The slices of a node: one where it fits whole.
+/// The slices of a node with tensors of this storage: one where it fits whole.
 ///
 /// Slices start at multiples of 256 bytes in every tensor that carries the batch.
 ///
 /// # Errors
 /// [`Error::DeviceLimit`] if a tensor exceeds the largest binding and the batch cannot be split finely enough.
-pub fn slices(node: &str, operator: &dyn Operator, shapes: &Shapes, caps: &Caps) -> Result<Vec<Slice>> {
+pub fn slices(
+    node: &str,
+    operator: &dyn Operator,
+    shapes: &Shapes,
+    storage: &NodeStorage,
+    caps: &Caps,
+) -> Result<Vec<Slice>> {
     let whole = vec![Slice { start: 0, shapes: shapes.clone() }];
     let batched = operator.batched(shapes);
-    let carried = || {
-        let inputs = shapes.inputs.iter().zip(&batched).filter(|(_, b)| **b).map(|(s, _)| s);
-        inputs.chain(&shapes.outputs)
-    };
+    let inputs = || shapes.inputs.iter().zip(&storage.inputs);
+    let outputs = || shapes.outputs.iter().zip(&storage.outputs);
+    let carried = || inputs().zip(&batched).filter(|(_, b)| **b).map(|(t, _)| t).chain(outputs());
     let batch = shapes.outputs[0].batch();
-    let bytes = |s: &Shape| 4 * s.elements() as u64;
-    let largest = shapes.inputs.iter().chain(&shapes.outputs).map(bytes).max().unwrap_or(0);
+    let bytes = |(s, storage): (&Shape, &Storage)| 4 * storage.floats(s.elements()) as u64;
+    let largest = inputs().chain(outputs()).map(bytes).max().unwrap_or(0);
     let fits = largest <= caps.max_binding_bytes;
     let flop = operator.cost(shapes).flop;
     if fits && (flop <= FLOP_PER_SUBMISSION || batch == 1) {
@@ -45,8 +50,8 @@ pub fn slices(node: &str, operator: &dyn Operator, shapes: &Shapes, caps: &Caps)
         needed,
         limit: caps.max_binding_bytes,
     };
-    let separable = operator.batch_separable() && carried().all(|s| s.batch() == batch);
-    let fixed = shapes.inputs.iter().zip(&batched).filter(|(_, b)| !**b).map(|(s, _)| bytes(s)).max();
+    let separable = operator.batch_separable() && carried().all(|(s, _)| s.batch() == batch);
+    let fixed = inputs().zip(&batched).filter(|(_, b)| !**b).map(|(t, _)| bytes(t)).max();
     if let Some(fixed) = fixed.filter(|&b| b > caps.max_binding_bytes) {
         return Err(too_large(fixed));
     }
@@ -54,7 +59,11 @@ pub fn slices(node: &str, operator: &dyn Operator, shapes: &Shapes, caps: &Caps)
         return if fits { Ok(whole) } else { Err(too_large(largest)) };
     }
     // Sample counts that keep every tensor's slices aligned; all are powers of two up to the alignment.
-    let step = carried().map(|s| ALIGNMENT / gcd(ALIGNMENT, s.elements() / batch)).max().unwrap_or(1);
+    let step = |(s, storage): (&Shape, &Storage)| {
+        let aligned = 4 * ALIGNMENT / storage.bytes();
+        aligned / gcd(aligned, s.elements() / batch)
+    };
+    let step = carried().map(step).max().unwrap_or(1);
     let sample_bytes = (carried().map(bytes).max().unwrap_or(0) / batch as u64).max(1);
     let by_bytes = usize::try_from(caps.max_binding_bytes / sample_bytes).unwrap_or(usize::MAX) / step * step;
     if by_bytes == 0 && !fits {
@@ -86,15 +95,27 @@ fn gcd(a: usize, b: usize) -> usize {
 mod tests {
     use super::slices;
     use crate::error::Error;
-    use crate::graph::{Caps, Operator, Shape, Shapes};
+    use crate::graph::{Caps, NodeStorage, Operator, Shape, Shapes, Storage};
     use crate::ops::{
         Add, AttentionGradient, Conv2d, Conv2dInputGradient, Conv2dWeightGradient, MatMul, Multiply, SumTo,
     };
 
     fn split(operator: &dyn Operator, inputs: Vec<Shape>, max_binding_bytes: u64) -> Result<Vec<usize>, Error> {
+        split_on(Storage::F32, operator, inputs, max_binding_bytes)
+    }
+
+    fn split_on(
+        storage: Storage,
+        operator: &dyn Operator,
+        inputs: Vec<Shape>,
+        max_binding_bytes: u64,
+    ) -> Result<Vec<usize>, Error> {
         let outputs = operator.shapes(&inputs)?;
+        let all = |shapes: &[Shape]| vec![storage; shapes.len()];
+        let storage = NodeStorage { inputs: all(&inputs), outputs: all(&outputs) };
+        let shapes = Shapes { inputs, outputs };
         let caps = Caps { max_binding_bytes, ..Caps::default() };
-        let made = slices("node", operator, &Shapes { inputs, outputs }, &caps)?;
+        let made = slices("node", operator, &shapes, &storage, &caps)?;
         Ok(made.iter().map(|s| s.shapes.outputs[0].batch()).collect())
     }
 
@@ -111,6 +132,13 @@ mod tests {
         // 20 floats a sample: only every 16th sample starts at a multiple of 64 floats.
         let made = split(&Add, vec![Shape::from([100, 20]), Shape::from([100, 20])], 4 * 20 * 40);
         assert_eq!(made.ok(), Some(vec![32, 32, 32, 4]));
+    }
+
+    #[test]
+    fn halves_make_larger_slices_that_start_at_the_same_bytes() {
+        // 20 halves a sample: only every 32nd sample starts at a multiple of 256 bytes.
+        let made = split_on(Storage::F16, &Add, vec![Shape::from([100, 20]), Shape::from([100, 20])], 4 * 20 * 40);
+        assert_eq!(made.ok(), Some(vec![64, 36]));
     }
 
     #[test]

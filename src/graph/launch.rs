@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::NoUninit;
 
+use super::storage::Storage;
 use super::tile::Tile;
 use super::tuning::Tuning;
 
@@ -26,9 +27,18 @@ pub struct Caps {
     pub winograd: Option<bool>,
     /// Variants that were measured to be faster than the usual ones.
     pub tuning: Arc<Tuning>,
+    /// Whether kernels can use subgroup operations. Of subgroups' sizes nothing is known.
+    pub subgroups: bool,
 }
 
 impl Caps {
+    /// The same for a node on this storage: halves that have to be packed want kernels of quads.
+    #[must_use]
+    pub fn on(&self, storage: Storage) -> Self {
+        let packed = storage == Storage::F16 && !self.native_half;
+        if packed { Self { tile: Tile::Wide, tuning: Arc::default(), ..self.clone() } } else { self.clone() }
+    }
+
     /// Elements of a kernel's `item` where `extents` are those that must be whole numbers of items: a quad of four if it can be
     /// and plain kernels are not asked for, else one.
     #[must_use]
@@ -49,6 +59,7 @@ impl Default for Caps {
             tile: Tile::Narrow,
             winograd: None,
             tuning: Arc::default(),
+            subgroups: false,
         }
     }
 }
@@ -154,6 +165,8 @@ pub struct Launch {
     pub item: usize,
     /// Where an input lies in the memory of an output: the position of its binding, which is left out, and of the output's.
     pub in_place: Option<(usize, usize)>,
+    /// Whether it runs on floats whatever the storage of its node, as between temporary tensors that need their range.
+    pub on_floats: bool,
 }
 
 /// Items that a group of an elementwise kernel takes: 256 threads, four each.
@@ -164,7 +177,16 @@ impl Launch {
     #[must_use]
     pub fn new(kernel: &'static Kernel, bindings: Vec<Binding>, params: &impl Params, groups: usize) -> Self {
         let params = params.block();
-        Self { kernel, constants: Vec::new(), bindings, params, groups: groups as u64, item: 1, in_place: None }
+        Self {
+            kernel,
+            constants: Vec::new(),
+            bindings,
+            params,
+            groups: groups as u64,
+            item: 1,
+            in_place: None,
+            on_floats: false,
+        }
     }
 
     /// The same where the operator's input of this index lies in the memory of its first output. One buffer may not be bound

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use launch::{Binding, Caps, Kernel, Launch, ParamBlock, Params, SharedFile, extent};
 pub use operator::{Cost, Operator, Shapes};
 pub use shape::Shape;
-pub use storage::Storage;
+pub use storage::{NodeStorage, Storage};
 pub use tile::Tile;
 pub use tuning::Tuning;
 
@@ -61,6 +61,16 @@ pub struct Tensor {
     pub source: Source,
     /// The tensor whose memory it is a piece of, and from which float on.
     pub within: Option<(TensorId, usize)>,
+    /// How its elements lie in memory.
+    pub storage: Storage,
+}
+
+impl Tensor {
+    /// The memory it takes, in units of four bytes.
+    #[must_use]
+    pub fn floats(&self) -> usize {
+        self.storage.floats(self.shape.elements())
+    }
 }
 
 /// One application of an operator.
@@ -74,6 +84,8 @@ pub struct Node {
     pub inputs: Vec<TensorId>,
     /// The tensors it makes.
     pub outputs: Vec<TensorId>,
+    /// The storage that its kernels run on.
+    pub storage: Storage,
 }
 
 /// A graph in the order it was built, which is an order it can run in.
@@ -108,6 +120,18 @@ impl Graph {
         self.tensor(name.into(), shape.into(), Source::Parameter)
     }
 
+    /// Adds a weight that is stored in this way.
+    pub(crate) fn parameter_of(
+        &mut self,
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        storage: Storage,
+    ) -> TensorId {
+        let id = self.parameter(name, shape);
+        self.tensors[id.0].storage = storage;
+        id
+    }
+
     /// Applies an operator with one output.
     ///
     /// # Errors
@@ -122,6 +146,20 @@ impl Graph {
     /// # Errors
     /// The shapes do not fit the operator.
     pub fn apply_shared(&mut self, operator: Arc<dyn Operator>, inputs: &[TensorId]) -> Result<Vec<TensorId>> {
+        self.apply_on(operator, inputs, Storage::F32, &[])
+    }
+
+    /// The same with the storage that its kernels run on, and that of each output; floats where none is given.
+    ///
+    /// # Errors
+    /// The shapes do not fit the operator.
+    pub(crate) fn apply_on(
+        &mut self,
+        operator: Arc<dyn Operator>,
+        inputs: &[TensorId],
+        storage: Storage,
+        made_as: &[Storage],
+    ) -> Result<Vec<TensorId>> {
         let shapes: Vec<Shape> = inputs.iter().map(|&t| self.shape(t).clone()).collect();
         let made = operator.shapes(&shapes)?;
         if made.is_empty() || made.iter().any(|s| s.elements() == 0) {
@@ -135,7 +173,10 @@ impl Graph {
         };
         let outputs: Vec<TensorId> =
             made.into_iter().map(|shape| self.tensor(name.clone(), shape, Source::Node(index))).collect();
-        self.nodes.push(Node { name, operator, inputs: inputs.to_vec(), outputs: outputs.clone() });
+        for (output, &storage) in outputs.iter().zip(made_as) {
+            self.tensors[output.0].storage = storage;
+        }
+        self.nodes.push(Node { name, operator, inputs: inputs.to_vec(), outputs: outputs.clone(), storage });
         Ok(outputs)
     }
 
@@ -181,7 +222,8 @@ impl Graph {
             .zip(outputs)
             .map(|(shape, output)| output.unwrap_or_else(|| self.tensor(name.clone(), shape, Source::Node(node))))
             .collect();
-        self.nodes[node] = Node { name, operator, inputs, outputs: outputs.clone() };
+        let storage = self.nodes[node].storage;
+        self.nodes[node] = Node { name, operator, inputs, outputs: outputs.clone(), storage };
         Ok(outputs)
     }
 
@@ -316,6 +358,13 @@ impl Graph {
         Shapes { inputs: of(&node.inputs), outputs: of(&node.outputs) }
     }
 
+    /// The storage of a node's inputs and outputs.
+    #[must_use]
+    pub fn storage(&self, node: &Node) -> NodeStorage {
+        let of = |ids: &[TensorId]| ids.iter().map(|&t| self.tensors[t.0].storage).collect();
+        NodeStorage { inputs: of(&node.inputs), outputs: of(&node.outputs) }
+    }
+
     /// Inputs and parameters of one origin, in the order they were added.
     pub fn sources(&self, source: Source) -> impl Iterator<Item = (TensorId, &Tensor)> {
         self.tensors.iter().enumerate().filter(move |(_, t)| t.source == source).map(|(i, t)| (TensorId(i), t))
@@ -331,7 +380,7 @@ impl Graph {
     }
 
     fn tensor(&mut self, name: String, shape: Shape, source: Source) -> TensorId {
-        self.tensors.push(Tensor { name, shape, source, within: None });
+        self.tensors.push(Tensor { name, shape, source, within: None, storage: Storage::F32 });
         TensorId(self.tensors.len() - 1)
     }
 }

@@ -34,8 +34,9 @@ impl Graph {
             let source = Source::Node(graph.nodes.len());
             for output in &mut node.outputs {
                 if std::mem::replace(&mut is_made[output.0], true) {
-                    let Tensor { name, shape, .. } = self.tensors[output.0].clone();
+                    let Tensor { name, shape, storage, .. } = self.tensors[output.0].clone();
                     latest[output.0] = graph.tensor(name, shape, source);
+                    graph.tensors[latest[output.0].0].storage = storage;
                     *output = latest[output.0];
                 } else {
                     graph.tensors[output.0].source = source;

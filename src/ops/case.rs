@@ -31,6 +31,8 @@ pub enum Fill {
     Coarse,
     /// NaN, an infinity and a number in -1..1 by turns, for what must survive them.
     Faulty,
+    /// What is hard to round to a half: ties, numbers near its limits, multiples of parts of its smallest, and ordinary ones.
+    Halves,
     /// Along the innermost axis shares that sum to one, most of it in one place; one row in five is zero, as for pixels
     /// without a label.
     Target,

@@ -36,6 +36,11 @@ impl Random {
                 let number = |i: usize, x: f32| [f32::NAN, f32::INFINITY, x][i % 3];
                 return (0..shape.elements()).map(|i| number(i, 2.0 * self.unit() - 1.0)).collect();
             }
+            Fill::Halves => {
+                let hard = [1.0 + 2.0_f32.powi(-11), 65_519.0, 2.5e-8, -3.1e-6, 1e9, -2.0 - 3.0 * 2.0_f32.powi(-10)];
+                let number = |i: usize, x: f32| hard.get(i % 12).copied().unwrap_or(x);
+                return (0..shape.elements()).map(|i| number(i, 2.0 * self.unit() - 1.0)).collect();
+            }
             Fill::Target => return self.targets(shape.elements(), shape.channels()),
         };
         (0..shape.elements()).map(|_| low + width * self.unit()).collect()

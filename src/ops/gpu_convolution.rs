@@ -210,6 +210,7 @@ impl GpuConvolution {
         let rows = Taps { count: kernel_height, before: self.before[0] };
         let columns = Taps { count: kernel_width, before: self.before[1] };
         let channels = ci * co;
+        let item = caps.item(&[co]);
         let phases =
             [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| (phase, rows.of_phase(phase[0]), columns.of_phase(phase[1])));
         let kernels = work.temporary(phases.iter().map(|(_, r, c)| r.count * c.count * channels).sum());
@@ -219,7 +220,7 @@ impl GpuConvolution {
             let params = PhaseParams {
                 kernel_height: extent(kernel_height),
                 kernel_width: extent(kernel_width),
-                channels: extent(channels),
+                channels: extent(channels / item),
                 top: extent(rows.before),
                 left: extent(columns.before),
                 row_phase: extent(phase[0]),
@@ -228,10 +229,15 @@ impl GpuConvolution {
                 phase_width: extent(c.count),
                 phase_top: extent(r.before),
                 phase_left: extent(c.before),
-                first: extent(first),
+                first: extent(first / item),
             };
             let bindings = vec![tensors.kernel, kernels.write()];
-            work.launch(&PHASE, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP));
+            work.launch_of_items(
+                (&PHASE, item, Vec::new()),
+                bindings,
+                &params,
+                (count / item).div_ceil(ELEMENTS_PER_GROUP),
+            );
             let of_phase = Tensors { kernel: kernels.read(), ..tensors };
             self.tiles(work, of_phase, caps, [r, c], Place { step: 2, phase, kernel_first: first });
             first += count;

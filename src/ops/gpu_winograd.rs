@@ -83,8 +83,10 @@ pub(super) fn add_to(work: &mut GpuWork, convolution: &GpuConvolution, tensors: 
     let kernels = work.temporary(POINTS * ci * co);
     let values = work.temporary(POINTS * chunk * ci);
     let products = work.temporary(POINTS * chunk * co);
-    let params = KernelParams { channels: extent(ci * co) };
-    work.launch(&KERNEL, vec![tensors.kernel, kernels.write()], &params, 3 * (ci * co).div_ceil(64));
+    let item = tile(caps, co).item();
+    let params = KernelParams { channels: extent(ci * co / item) };
+    let bindings = vec![tensors.kernel, kernels.write()];
+    work.launch_of_items((&KERNEL, item, Vec::new()), bindings, &params, 3 * (ci * co / item).div_ceil(64));
     for first_tile in (0..tiles).step_by(chunk) {
         let count = chunk.min(tiles - first_tile);
         let params = InputParams {
@@ -115,6 +117,8 @@ pub(super) fn add_to(work: &mut GpuWork, convolution: &GpuConvolution, tensors: 
             Ends::default(),
             products.write(),
         );
+        // The points of a tile differ by so much that halves would lose the small ones.
+        work.last_on_floats();
 
         let params = OutputParams {
             first_tile: extent(first_tile),
@@ -130,7 +134,7 @@ pub(super) fn add_to(work: &mut GpuWork, convolution: &GpuConvolution, tensors: 
             Tile::Narrow => (&OUTPUT, 2 * (count * co / item).div_ceil(64)),
             Tile::Wide => (&OUTPUT_WHOLE, (count * co / item).div_ceil(64)),
         };
-        let bias = tensors.bias.unwrap_or(kernels.read());
+        let bias = tensors.bias.unwrap_or(tensors.kernel);
         work.launch_of_items((kernel, item, Vec::new()), vec![products.read(), bias, tensors.out], &params, groups);
     }
 }

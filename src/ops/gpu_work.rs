@@ -103,6 +103,13 @@ impl GpuWork {
         self.launches.push(Launch { constants, ..launch });
     }
 
+    /// Lets the dispatch added last run on floats, whatever the storage of its node.
+    pub(super) fn last_on_floats(&mut self) {
+        if let Some(launch) = self.launches.last_mut() {
+            launch.on_floats = true;
+        }
+    }
+
     /// `rows` rows of `length` floats with zeros after them up to `filled`; the tensor itself where nothing is missing.
     pub(super) fn filled(&mut self, x: Binding, rows: usize, length: usize, filled: usize) -> Binding {
         if length == filled {

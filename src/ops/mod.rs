@@ -13,6 +13,7 @@ pub mod batch_norm_training_gradient;
 pub mod broadcast;
 pub mod case;
 pub mod case_values;
+pub mod cast;
 pub mod concat;
 pub mod concat_gradient;
 pub mod constant;
@@ -90,6 +91,7 @@ registry! {
     batch_norm_statistics::BatchNormStatistics,
     batch_norm_training::BatchNormTraining,
     batch_norm_training_gradient::BatchNormTrainingGradient,
+    cast::Cast,
     concat::Concat,
     concat_gradient::ConcatGradient,
     constant::Constant,

@@ -97,9 +97,10 @@ impl Operator for ScaledSum {
         Cost { flop: 2 * (self.parts().count() * shapes.outputs[0].elements()) as u64, bytes: bytes_moved(shapes) }
     }
 
-    fn launches(&self, shapes: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+    fn launches(&self, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [_, h, w, c] = shapes.outputs[0].padded4();
-        let count = shapes.outputs[0].elements();
+        let item = caps.item(&[c]);
+        let (c, count) = (c / item, shapes.outputs[0].elements() / item);
         let parts: Vec<(Prologue, usize)> = self.parts().collect();
         let (x, y) = (parts[0], parts[parts.len() - 1]);
         let normalised = |(prologue, _): (Prologue, usize)| u32::from(prologue.normalised.is_some());
@@ -121,7 +122,7 @@ impl Operator for ScaledSum {
         };
         let addend = Binding::Input(if self.addend { self.term_inputs() } else { 0 });
         let bindings = [&inputs(x)[..], &inputs(y)[..], &[addend, Binding::Output(0)]].concat();
-        Ok(vec![Launch::new(&KERNEL, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))])
+        Ok(vec![Launch::new(&KERNEL, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP)).with_item(item)])
     }
 
     fn batched(&self, _shapes: &Shapes) -> Vec<bool> {

@@ -66,7 +66,7 @@ impl Tenants {
     }
 
     fn insert(&mut self, graph: &Graph, id: TensorId, first: usize, last: usize) {
-        let floats = graph.shape(id).elements().next_multiple_of(ALIGNMENT);
+        let floats = graph.tensors()[id.index()].floats().next_multiple_of(ALIGNMENT);
         self.of_tensor[id.index()] = Some(self.lifetimes.len());
         self.lifetimes.push(Lifetime { floats, first, last, ..Lifetime::default() });
     }
@@ -92,6 +92,7 @@ impl Tenants {
             is_whole(id)
                 && self.of_tensor[id.index()].is_some()
                 && spans[id.index()].is_some_and(|(_, last)| last == time)
+                && graph.tensors()[id.index()].storage == graph.tensors()[output.index()].storage
                 && graph.shape(id).elements() == graph.shape(output).elements()
                 && node.inputs.iter().filter(|&&other| other == id).count() == 1
         };
@@ -105,7 +106,7 @@ impl Tenants {
         let shapes = graph.shapes(node);
         let sizes = match target {
             Target::Cpu => vec![node.operator.cpu_scratch(&shapes)],
-            Target::Gpu(caps) => node.operator.gpu_scratch(&shapes, caps),
+            Target::Gpu(caps) => node.operator.gpu_scratch(&shapes, &caps.on(node.storage)),
         };
         let first = self.lifetimes.len();
         for floats in sizes.into_iter().filter(|&floats| floats > 0) {

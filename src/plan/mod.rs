@@ -6,6 +6,7 @@
 pub mod fusion;
 mod lifetimes;
 mod memory_size;
+pub mod precision;
 mod recompute;
 mod roles;
 pub mod slots;
@@ -17,6 +18,7 @@ pub use crate::graph::ALIGNMENT;
 use crate::graph::{Caps, Graph, Launch, Node, Shapes, Source, TensorId};
 use lifetimes::{Tenants, home};
 pub use memory_size::MemorySize;
+pub use precision::Precision;
 use roles::{Role, Roles};
 use slots::Place;
 
@@ -36,6 +38,8 @@ pub struct PlanOptions {
     pub exact: bool,
     /// Most bytes that [`Plan::peak_bytes`] may come to. What does not fit is made again instead of kept.
     pub max_memory: Option<u64>,
+    /// How weights and activations are stored; halves are for inference on a GPU.
+    pub precision: Precision,
 }
 
 impl PlanOptions {
@@ -80,7 +84,7 @@ impl Step {
     ///
     /// [`Operator::launches`]: crate::graph::Operator::launches
     pub fn launches(&self, node: &Node, shapes: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let mut launches = node.operator.launches(shapes, caps)?;
+        let mut launches = node.operator.launches(shapes, &caps.on(node.storage))?;
         if let Some(input) = self.in_place {
             launches = launches.into_iter().map(|launch| launch.in_place(input)).collect();
         }
@@ -125,6 +129,16 @@ impl Plan {
         if options.exact {
             graph.make_exact();
         }
+        if options.precision == Precision::F16 {
+            let Target::Gpu(caps) = target else {
+                return Err(Error::bad_argument(
+                    "precision f16 on the CPU",
+                    "a GPU: the CPU computes in f32 alone",
+                    "name a GPU with --device (see `glavitu devices`), or leave out --precision f16",
+                ));
+            };
+            graph = precision::halve(&graph, caps, &roles::constants(&graph))?;
+        }
         let originals = graph.tensors().len();
         if let Some(bytes) = options.max_memory {
             graph = recompute::fit(graph, target, bytes)?;
@@ -136,7 +150,7 @@ impl Plan {
         let mut placements = vec![Placement::Nowhere; graph.tensors().len()];
         let (mut parameter_floats, mut prepared_floats) = (0, 0);
         for (id, tensor) in graph.ids().zip(graph.tensors()).filter(|(_, tensor)| tensor.within.is_none()) {
-            let floats = tensor.shape.elements().next_multiple_of(ALIGNMENT);
+            let floats = tensor.floats().next_multiple_of(ALIGNMENT);
             placements[id.index()] = match (tenants.of_tensor[id.index()], roles.of_tensor[id.index()], tensor.source) {
                 (Some(tenant), _, _) => Placement::Slot(assignment.places[tenant]),
                 (None, Role::Kept, Source::Parameter | Source::Packed) => {
@@ -209,7 +223,7 @@ impl Plan {
         let is_in_slot = |id: &TensorId| {
             tensors[id.index()].within.is_none() && matches!(self.placements[id.index()], Placement::Slot(_))
         };
-        let bytes = |id: TensorId| 4 * self.graph.shape(id).elements() as u64;
+        let bytes = |id: TensorId| 4 * tensors[id.index()].floats() as u64;
         let mut sizes: Vec<(TensorId, u64)> = self.graph.ids().filter(is_in_slot).map(|id| (id, bytes(id))).collect();
         sizes.sort_by_key(|&(id, bytes)| (Reverse(bytes), &tensors[id.index()].name, id));
         sizes.truncate(count);

@@ -72,7 +72,7 @@ impl<'a> Schedule<'a> {
         let roles = Roles::of(&graph);
         let tenants = Tenants::of(&graph, &roles, target);
         let live = live(&tenants.lifetimes);
-        let aligned = |id: TensorId| graph.shape(id).elements().next_multiple_of(ALIGNMENT);
+        let aligned = |id: TensorId| graph.tensors()[id.index()].floats().next_multiple_of(ALIGNMENT);
         let is_fixed = |id: &TensorId| {
             let tensor = &graph.tensors()[id.index()];
             let is_made = matches!(tensor.source, Source::Node(node) if !roles.once.contains(&node));

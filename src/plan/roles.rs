@@ -84,7 +84,7 @@ fn of_tensor(graph: &Graph, [once, every]: [&[usize]; 2], constant: &[bool]) -> 
 }
 
 /// Which tensors depend on weights alone that no run changes.
-fn constants(graph: &Graph) -> Vec<bool> {
+pub(super) fn constants(graph: &Graph) -> Vec<bool> {
     let is_assigned = |id: TensorId| graph.assignments().iter().any(|(parameter, _)| *parameter == id);
     let mut constant: Vec<bool> = (graph.ids().zip(graph.tensors()))
         .map(|(id, t)| {

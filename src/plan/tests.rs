@@ -1,7 +1,7 @@
 use super::*;
 use crate::cpu::CpuExecutor;
 use crate::executor::{Arrays, Executor};
-use crate::graph::TensorId;
+use crate::graph::{Storage, TensorId};
 use crate::model::network::inference_graph;
 use crate::model::{Feature, Location, ModelConfig};
 use crate::ops::Fill;
@@ -133,7 +133,7 @@ impl Held<'_> {
         }
         for (i, &output) in node.outputs.iter().enumerate().filter(|(_, id)| whole(id)) {
             if let Some(place) = slot(&output) {
-                let floats = self.plan.graph.shape(output).elements();
+                let floats = self.plan.graph.tensors()[output.index()].floats();
                 self.put(time, place, floats, Some(output), replaced.filter(|_| i == 0));
             }
         }
@@ -165,7 +165,7 @@ fn check_slots(plan: &Plan) {
                 if source == Source::Packed {
                     held.last_read[id.index()] = usize::MAX;
                 }
-                held.put(time, place, tensor.shape.elements(), Some(id), None);
+                held.put(time, place, tensor.floats(), Some(id), None);
             }
         }
     };
@@ -299,6 +299,40 @@ fn a_bound_that_cannot_be_met_is_refused_with_one_that_can() {
         other => panic!("{:?}", other.map(|plan| plan.peak_bytes())),
     };
     assert!(with(smallest).expect("what was told").peak_bytes() <= smallest);
+}
+
+#[test]
+fn halves_take_little_more_than_half_of_the_memory() {
+    let graph = inference_graph(&ModelConfig::default(), 1).expect("a graph");
+    let planned = |precision| {
+        let target = Target::Gpu(Caps { native_half: true, ..Caps::default() });
+        let plan = Plan::new(&graph, &target, &PlanOptions { precision, ..PlanOptions::default() }).expect("a plan");
+        check_slots(&plan);
+        plan
+    };
+    let (floats, halves) = (planned(Precision::F32), planned(Precision::F16));
+    let of = |plan: &Plan| (plan.slot_bytes() >> 20, plan.peak_bytes() >> 20);
+    println!("MiB of slots and in all: {:?} as floats, {:?} as halves", of(&floats), of(&halves));
+    assert!(10 * halves.slot_bytes() <= 6 * floats.slot_bytes(), "{:?}", halves.largest_tensors(8));
+    assert!(10 * halves.peak_bytes() <= 7 * floats.peak_bytes(), "{:?} and {:?}", of(&halves), of(&floats));
+    // The probabilities come as floats, from logits in floats.
+    for (name, id) in halves.graph.outputs() {
+        assert_eq!(halves.graph.tensors()[id.index()].storage, Storage::F32, "{name}");
+    }
+    assert!(count(&halves, "cast") > 0 && count(&floats, "cast") == 0);
+}
+
+#[test]
+fn halves_are_refused_on_the_cpu_and_for_training() {
+    let graph = inference_graph(&tiny(), 1).expect("a graph");
+    let options = PlanOptions { precision: Precision::F16, ..PlanOptions::default() };
+    let message = Plan::new(&graph, &Target::Cpu, &options).expect_err("no halves on the CPU").to_string();
+    assert!(message.contains("CPU") && message.contains("--precision f16"), "{message}");
+    let mut training = graph.clone();
+    let weight = training.sources(Source::Parameter).next().map(|(id, _)| id).expect("a weight");
+    training.assign(weight, weight).expect("one shape");
+    let message = Plan::new(&training, &Target::Gpu(Caps::default()), &options).expect_err("no halves").to_string();
+    assert!(message.contains("training"), "{message}");
 }
 
 #[test]

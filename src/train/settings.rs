@@ -202,7 +202,8 @@ impl TrainSettings {
     /// How the graphs of a run are planned.
     #[must_use]
     pub fn plan_options(&self) -> PlanOptions {
-        PlanOptions { exact: self.exact, max_memory: self.max_memory.map(|size| size.0) }
+        let max_memory = self.max_memory.map(|size| size.0);
+        PlanOptions { exact: self.exact, max_memory, ..PlanOptions::default() }
     }
 
     /// Puts a new run's settings together: the strategy's published ones, then what was given. The network of a run that continues from a

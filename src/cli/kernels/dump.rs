@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::changed_folder;
+use crate::cli::device_args::PrecisionOption;
 use crate::cli::model_size::SizeOption;
 use crate::cli::output_file::write_folder;
 use crate::cli::print_line;
@@ -49,6 +50,9 @@ pub(super) struct DumpArgs {
     /// Tiles of a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     batch: usize,
+    /// How weights and activations are stored in the plan of inference
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionOption,
     /// Plan for the limits of this adapter (see `glavitu devices`) instead of the least that WebGPU promises
     #[arg(long)]
     device: Option<String>,
@@ -112,13 +116,15 @@ pub(super) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let config = args.size.config();
+    let options = PlanOptions { precision: args.precision.precision(), ..PlanOptions::default() };
     let mut dump = Dump { caps, changed, kernels: BTreeMap::new() };
     if args.plan != PlanOption::Training {
-        dump.add("inference", &inference_graph(&config, args.batch)?)?;
+        dump.add("inference", &inference_graph(&config, args.batch)?, &options)?;
     }
     if args.plan != PlanOption::Inference {
         let (objective, adam) = (Objective::default(), AdamSettings::default());
-        dump.add("training", &training_graph(&config, args.batch, &objective, &adam, Purpose::Training)?)?;
+        let graph = training_graph(&config, args.batch, &objective, &adam, Purpose::Training)?;
+        dump.add("training", &graph, &PlanOptions::default())?;
     }
     let kernels: Vec<Dumped> = dump.kernels.into_values().collect();
     let index = Index { size: args.size.name(), batch: args.batch, device, kernels };
@@ -161,12 +167,12 @@ struct Dump {
 
 impl Dump {
     /// Adds the kernels of a graph's plan.
-    fn add(&mut self, name: &'static str, graph: &Graph) -> error::Result<()> {
-        let plan = Plan::new(graph, &Target::Gpu(self.caps.clone()), &PlanOptions::default())?;
+    fn add(&mut self, name: &'static str, graph: &Graph, options: &PlanOptions) -> error::Result<()> {
+        let plan = Plan::new(graph, &Target::Gpu(self.caps.clone()), options)?;
         for step in plan.prepare.iter().chain(&plan.steps) {
             let node = &plan.graph.nodes()[step.node];
             let shapes = plan.graph.shapes(node);
-            for slice in slices(&node.name, node.operator.as_ref(), &shapes, &self.caps)? {
+            for slice in slices(&node.name, node.operator.as_ref(), &shapes, &plan.graph.storage(node), &self.caps)? {
                 for launch in step.launches(node, &slice.shapes, &self.caps)? {
                     let launched = Launched {
                         plan: name,
@@ -176,7 +182,7 @@ impl Dump {
                         grid: grid(launch.groups),
                         params: kernel::param_values(&launch)?,
                     };
-                    self.file(&launch)?.launches.push(launched);
+                    self.file(&launch, node.storage)?.launches.push(launched);
                 }
             }
         }
@@ -184,9 +190,10 @@ impl Dump {
     }
 
     /// The file of a launch, made at its first.
-    fn file(&mut self, launch: &Launch) -> error::Result<&mut Dumped> {
-        let name = file_name(launch);
-        let form = Form::of(launch, Storage::F32, &self.caps);
+    fn file(&mut self, launch: &Launch, storage: Storage) -> error::Result<&mut Dumped> {
+        let storage = launch.storage_in(storage);
+        let name = file_name(launch, storage);
+        let form = Form::of(launch, storage, &self.caps);
         let entry = match self.kernels.entry(name) {
             std::collections::btree_map::Entry::Occupied(made) => return Ok(made.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => entry,
@@ -205,9 +212,10 @@ impl Dump {
 }
 
 /// `attention.quads.HEAD=4.wgsl`, with no character that a file system or a shell minds.
-fn file_name(launch: &Launch) -> String {
+fn file_name(launch: &Launch, storage: Storage) -> String {
     let constants: String = launch.constants.iter().map(|(name, value)| format!(".{name}={value}")).collect();
     let item = if launch.item == 1 { "" } else { ".quads" };
+    let storage = if storage == Storage::F32 { "" } else { ".f16" };
     let place = launch.in_place.map_or_else(String::new, |(input, _)| format!(".in_place={input}"));
-    format!("{}{item}{constants}{place}.wgsl", launch.kernel.name)
+    format!("{}{item}{storage}{constants}{place}.wgsl", launch.kernel.name)
 }

@@ -69,11 +69,14 @@ struct Use {
     most: Option<Resources>,
 }
 
+/// Values of `override` constants.
+type Constants = Vec<(&'static str, f64)>;
+
 /// The kernels of an operator, in the registry's order.
 fn rows(entry: &Entry) -> error::Result<Vec<Row>> {
     let cases = (entry.cases)();
     let mut uses: BTreeMap<&str, Use> = BTreeMap::new();
-    let mut known: Vec<(&str, usize, Vec<(&str, f64)>)> = Vec::new();
+    let mut known: Vec<(&str, usize, Constants)> = Vec::new();
     for case in &cases {
         let shapes = case.shapes()?;
         for (way, caps) in case.ways(&shapes, &Caps::default())? {
