@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 
 impl Graph {
     /// The same graph with its nodes in another order, given by their indices. A node that is named again runs again: what it
-    /// makes is made anew, and the nodes after it read that. Nodes that are not named come last.
+    /// makes is made anew, and the nodes after it read that. Nodes that are not named come last and need not be able to run: a graph that was
+    /// rewritten may hold some whose inputs nothing makes any more.
     ///
     /// Tensors keep their ids; those of repetitions are added.
     ///
@@ -17,13 +18,14 @@ impl Graph {
         let mut named = vec![false; self.nodes.len()];
         order.iter().for_each(|&index| named[index] = true);
         let others = (0..self.nodes.len()).filter(|&index| !named[index]);
-        let order: Vec<usize> = order.iter().copied().chain(others).collect();
+        let checked = order.iter().map(|&index| (index, true));
+        let order: Vec<(usize, bool)> = checked.chain(others.map(|index| (index, false))).collect();
 
         let mut latest: Vec<TensorId> = self.ids().collect();
         let mut is_made: Vec<bool> = self.tensors.iter().map(|t| !matches!(t.source, Source::Node(_))).collect();
-        for index in order {
+        for (index, is_checked) in order {
             let mut node = self.nodes[index].clone();
-            if let Some(early) = node.inputs.iter().find(|t| !is_made[t.0]) {
+            if let Some(early) = node.inputs.iter().find(|t| is_checked && !is_made[t.0]) {
                 return Err(Error::bad_argument(
                     format!("{} before {}", node.name, self.tensors[early.0].name),
                     "every node after those it reads from",
