@@ -179,7 +179,8 @@ fn node_time(graph: &Graph, index: usize) -> NodeTime {
         inputs: shapes.inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         seconds: 0.0,
         flop: cost.flop,
-        bytes: cost.bytes,
+        // A cost counts floats.
+        bytes: cost.bytes / 4 * node.storage.bytes() as u64,
     }
 }
 
