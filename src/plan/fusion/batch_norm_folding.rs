@@ -22,6 +22,9 @@ pub(super) fn fold_into_convolutions(graph: &Graph) -> Result<Graph> {
     let mut copy = Copy::of(graph);
     for node in graph.nodes() {
         copy.graph.set_scope(node.name.rsplit_once('/').map_or("", |(scope, _)| scope));
+        if !readers.is_live(node) {
+            continue; // What it reads may be absorbed: a node that no result needs is no reader.
+        }
         if copy.has(node) || (is::<UpsampleNearest>(node) && readers.only(node).is_some_and(is_plain_convolution)) {
             continue; // Absorbed by a convolution before, or by the one that comes.
         }
