@@ -349,7 +349,7 @@ mod tests {
                         &dy,
                         &mut out,
                         &mut scratch,
-                    )
+                    );
                 });
                 out
             };

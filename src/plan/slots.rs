@@ -73,6 +73,9 @@ pub fn live(lifetimes: &[Lifetime]) -> Vec<usize> {
     at.collect()
 }
 
+/// By what a way orders tensors of a size and a span, largest first.
+type Key = fn(usize, usize) -> (usize, usize);
+
 /// Assigns slots greedily, the largest tensors first (Pisarchyk & Lee 2020, "Efficient memory management for deep neural
 /// net inference", greedy by size). Each takes the tightest gap between those that are alive with it; where there is none,
 /// a slot grows or a new one begins, whichever adds less. No slot grows beyond `largest` floats, unless one tensor is larger.
@@ -83,8 +86,7 @@ pub fn live(lifetimes: &[Lifetime]) -> Vec<usize> {
 pub fn assign(lifetimes: &[Lifetime], largest: usize) -> Assignment {
     let conflicts = conflicts(lifetimes);
     let span = |l: &Lifetime| 1 + l.last - l.first;
-    let keys: [fn(usize, usize) -> (usize, usize); 3] =
-        [|size, _| (size, 0), |size, span| (size * span, size), |size, span| (span, size)];
+    let keys: [Key; 3] = [|size, _| (size, 0), |size, span| (size * span, size), |size, span| (span, size)];
     let orders = keys.iter().map(|key| {
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();
         order.sort_by_key(|&i| {
