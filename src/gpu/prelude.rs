@@ -40,7 +40,10 @@ impl Form {
     /// What the text asks of a compiler beyond the core of the language.
     pub fn capabilities(self) -> Capabilities {
         let of = |asked, capability| if asked { capability } else { Capabilities::empty() };
-        of(self.native_half, Capabilities::SHADER_FLOAT16) | of(self.subgroups, Capabilities::SUBGROUP)
+        let is_packed = self.storage == Storage::F16 && !self.native_half;
+        of(self.native_half, Capabilities::SHADER_FLOAT16)
+            | of(is_packed, Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+            | of(self.subgroups, Capabilities::SUBGROUP)
     }
 
     /// The text that is put before a kernel of this form.
