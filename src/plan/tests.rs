@@ -1,7 +1,7 @@
 use super::*;
 use crate::cpu::CpuExecutor;
 use crate::executor::{Arrays, Executor};
-use crate::graph::{Storage, TensorId, Tile};
+use crate::graph::{Storage, Tensor, TensorId, Tile};
 use crate::model::network::inference_graph;
 use crate::model::{Feature, Location, ModelConfig};
 use crate::ops::Fill;
@@ -330,15 +330,9 @@ fn halves_take_less_than_two_thirds_of_the_memory() {
             of(&floats)
         );
         let of_maps = |plan: &Plan, storage| {
+            let is_map = |t: &Tensor| t.storage == storage && t.shape[..] == [1, 384, 384, 64];
             let tensors = plan.graph.tensors().iter().zip(&plan.placements);
-            tensors
-                .filter(|(t, p)| {
-                    matches!(p, Placement::Slot(_))
-                        && t.shape.rows() == 384 * 384
-                        && t.shape.channels() == 64
-                        && t.storage == storage
-                })
-                .count()
+            tensors.filter(|(t, place)| matches!(place, Placement::Slot(_)) && is_map(t)).count()
         };
         assert!(of_maps(&halves, Storage::F16) > 2 * of_maps(&halves, Storage::F32), "{tile:?}");
         // The probabilities come as floats, from logits in floats.
