@@ -243,7 +243,7 @@ fn training_at_the_published_size_fits_in_4_gib_if_asked() {
 fn trained(graph: &Graph, options: &PlanOptions) -> (Plan, Arrays, Vec<f32>) {
     let mut random = Random::new(5);
     let mut draw = |source: Source| -> Arrays {
-        let value = |(_, tensor): (TensorId, &crate::graph::Tensor)| {
+        let value = |(_, tensor): (TensorId, &Tensor)| {
             let fill = match tensor.name.as_str() {
                 TARGET => Fill::Target,
                 RATE => Fill::Positive,
@@ -392,7 +392,7 @@ fn fusion_changes_no_result() {
         let graph = training(&config, 2);
         let fused = fusion::fuse(&graph).expect("a fused graph");
         let mut random = Random::new(1);
-        let given = |t: &&crate::graph::Tensor| matches!(t.source, Source::Input | Source::Parameter);
+        let given = |t: &&Tensor| matches!(t.source, Source::Input | Source::Parameter);
         let mut values = std::collections::HashMap::new();
         for tensor in graph.tensors().iter().filter(given) {
             let draws = (0..tensor.shape.elements()).map(|_| 0.1 + f64::from(random.unit()));
