@@ -117,7 +117,7 @@ pub struct TrainArgs {
     /// Take convolutions in their direct form, which rounds less and takes longer
     #[arg(long)]
     exact: bool,
-    /// Hold no more than this on the device, as in 4GiB or 500MB: what does not fit is computed again, which changes no result
+    /// Hold no more than this on the device, as in 4GiB or 500MB: what does not fit is computed again, which changes no weight
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<MemorySize>,
     /// Training is in f32 alone

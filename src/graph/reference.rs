@@ -29,6 +29,10 @@ impl Graph {
         }
         for node in self.nodes() {
             let gathered: Vec<Vec<f64>> = node.inputs.iter().map(|&t| evaluation.value(t)).collect();
+            // A rewritten graph may hold nodes whose inputs nothing makes any more: no result needs them.
+            if gathered.iter().any(Vec::is_empty) {
+                continue;
+            }
             let inputs: Vec<&[f64]> = gathered.iter().map(Vec::as_slice).collect();
             let outputs = node.operator.reference(&self.shapes(node), &inputs);
             for (id, value) in node.outputs.iter().zip(outputs) {

@@ -30,8 +30,13 @@ pub(super) fn fit(graph: Graph, target: &Target, bytes: u64) -> Result<Graph> {
     if schedule.peak_bytes() <= bytes || schedule.lower(bytes)? {
         return Ok(schedule.graph);
     }
-    // What was reached on the way to an impossible bound may be out of reach on the way to itself.
+    // How far down it goes, in steps of a twentieth.
+    let mut schedule = Schedule::of(schedule.original, target);
     let mut smallest = schedule.peak_bytes();
+    while schedule.lower(smallest - smallest / 20)? {
+        smallest = schedule.peak_bytes();
+    }
+    // What was reached step by step may be out of reach in one.
     loop {
         let mut again = Schedule::of(schedule.original.clone(), target);
         if again.peak_bytes() <= smallest || again.lower(smallest)? {
