@@ -3,7 +3,7 @@
 //! What is where, from the top down; a module uses only those below it:
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
-//! - [`bench`]: benchmarks, and the machine's limits.
+//! - [`mod@bench`]: benchmarks, and the machine's limits.
 //! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`dataset`]: tile files and generated glaciers.
