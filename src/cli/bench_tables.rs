@@ -15,6 +15,7 @@ use crate::bench::report::{Benchmark, Report};
 use crate::cli::output_file::check_output;
 use crate::cli::print_line;
 use crate::executor::Clock;
+use crate::plan::MemorySize;
 use crate::svg::three_digits as digits;
 
 /// Rows of a run's table; what takes less time is summed up.
@@ -60,7 +61,7 @@ fn run(name: &str, time: &RunTime) -> String {
         seconds(t.max_seconds),
         100.0 * t.spread,
         time.gflops,
-        mebibytes(time.planned_bytes),
+        MemorySize(time.planned_bytes).mebibytes(),
         time.launches,
         seconds(time.kernel_seconds),
     )
@@ -120,9 +121,9 @@ fn limits(limits: &Limits) -> String {
         digits(limits.read_gbs),
         digits(limits.write_gbs),
         digits(limits.copy_gbs),
-        mebibytes(limits.memory_bytes),
+        MemorySize(limits.memory_bytes).mebibytes(),
         digits(limits.cache_gbs),
-        1024.0 * mebibytes(limits.cache_bytes),
+        1024.0 * MemorySize(limits.cache_bytes).mebibytes(),
         seconds(limits.launch_seconds),
     )
 }
@@ -196,11 +197,6 @@ fn seconds(value: f64) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::graph::{Graph, Source};
 use crate::model::arrays::{NamedArray, read_arrays, write_arrays};
 use crate::model::network::inference_graph;
 use crate::model::{ModelConfig, Weights};
+use crate::plan::MemorySize;
 
 /// Run the network on raw arrays.
 ///
@@ -95,13 +96,12 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     }
     write_arrays(&args.output, &results)?;
     if let Some((_, executor)) = executor {
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         tracing::info!(
             "{samples} samples: loaded in {:.2} s, computed in {:.2} s; memory planned {:.1} MiB, allocated {:.1} MiB",
             loading.as_secs_f64(),
             computing.as_secs_f64(),
-            mib(executor.plan().peak_bytes()),
-            mib(executor.allocated_bytes())
+            MemorySize(executor.plan().peak_bytes()).mebibytes(),
+            MemorySize(executor.allocated_bytes()).mebibytes()
         );
     }
     Ok(())

@@ -247,7 +247,7 @@ struct Sum {
 
 /// The report as text.
 fn table(report: &Report) -> Result<String> {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let mib = |bytes: u64| format!("{:.1}", MemorySize(bytes).mebibytes());
     let gflop = |flop: u64| format!("{:.1}", flop as f64 / 1e9);
     let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
     for row in report.prepared.iter().chain(&report.steps) {

@@ -12,6 +12,15 @@ use crate::error::{Error, Result};
 #[serde(try_from = "String", into = "String")]
 pub struct MemorySize(pub u64);
 
+impl MemorySize {
+    /// The amount in MiB, as reports print it.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
+    pub fn mebibytes(self) -> f64 {
+        self.0 as f64 / f64::from(1 << 20)
+    }
+}
+
 /// Units by name; names are compared in lower case.
 const UNITS: [(&str, u64); 10] = [
     ("tib", 1 << 40),
