@@ -75,7 +75,7 @@ pub fn run(args: &OptimiseRegionArgs) -> Result<()> {
     check_output(&args.output, &inputs)?;
     let options = args.device.options_for_gradients()?;
     let weights = Weights::load(&args.model)?;
-    let scene = args.scene.read(&weights.config().features)?;
+    let scene = args.scene.open(&weights.config().features)?;
     let search = RegionSearch {
         learning_rate: args.lr,
         epochs: args.epochs,

@@ -99,7 +99,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let config = weights.config();
     let calibrator = args.calibration.as_deref().map(Calibrator::load).transpose()?;
     let files = args.scene.files();
-    let scene = args.scene.read(&config.features)?;
+    let scene = args.scene.open(&config.features)?;
     let location = location_vector(&config.location, location_choice(args), scene.grid())?;
     let grid = scene.grid();
     if grid.width < config.tile || grid.height < config.tile {
@@ -130,7 +130,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let predicted = start.elapsed();
 
     let curve = calibrator.as_ref().map(Calibrator::curve);
-    let products = Products::new(&scene, probability, args.smoothing, curve.as_ref())?;
+    let whole = scene.read(grid.window())?;
+    let products = Products::new(grid, &whole, probability, args.smoothing, curve.as_ref())?;
     let seconds = |d: Duration| (d.as_secs_f64() * 1e3).round() / 1e3;
     let report = |writing: Duration| {
         json!({

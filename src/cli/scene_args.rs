@@ -52,9 +52,9 @@ impl SceneArgs {
         }
     }
 
-    /// Reads what a model with `features` takes.
-    pub(super) fn read(&self, features: &[Feature]) -> Result<Scene> {
+    /// Opens what a model with `features` takes.
+    pub(super) fn open(&self, features: &[Feature]) -> Result<Scene> {
         let assumed = self.assume_crs.as_deref().map(parse_crs).transpose()?;
-        Scene::read(&self.files(), features, assumed.as_ref())
+        Scene::open(&self.files(), features, assumed.as_ref())
     }
 }

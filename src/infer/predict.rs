@@ -40,10 +40,13 @@ pub fn predict(
     let mut done = 0;
     for group in windows.chunks(batch) {
         // Shapes are static: a shorter last group leaves old tiles in the rest of the batch, whose results are not used.
-        for &feature in &config.features {
-            let Some(input) = inputs.get_mut(&input_name(feature)) else { continue };
-            for (&window, out) in group.iter().zip(input.chunks_exact_mut(pixels * feature.channels())) {
-                scene.fill_tile(feature, normalisation, &tiling, window, out)?;
+        for (sample, &window) in group.iter().enumerate() {
+            let read = scene.read_tile(&tiling, window)?;
+            for &feature in &config.features {
+                let Some(input) = inputs.get_mut(&input_name(feature)) else { continue };
+                let size = pixels * feature.channels();
+                let out = &mut input[sample * size..(sample + 1) * size];
+                read.fill_tile(feature, normalisation, &tiling, window, out)?;
             }
         }
         let outputs = executor.run(&inputs)?;

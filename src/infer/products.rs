@@ -5,16 +5,16 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::atomic_file::StagedFiles;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::CalibrationCurve;
 use crate::infer::postprocess::{GLACIER, NODATA, classify, confidences, median};
-use crate::infer::scene::Scene;
+use crate::infer::scene::SceneWindow;
 use crate::model::Feature;
 use crate::raster::area::{Area, area};
 use crate::raster::geopackage::{Column, ColumnType, Layer, Value, Writer};
 use crate::raster::polygons::{Polygon, Regions};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
-use crate::raster::{Metadata, Transformer, write_bytes, write_floats};
+use crate::raster::{Grid, Metadata, Transformer, write_bytes, write_floats};
 
 /// Pixels of lower calibrated confidence are hatched in the quicklook.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
@@ -25,7 +25,8 @@ pub const FILES: [&str; 5] = ["outlines.tif", "probability.tif", "confidence.tif
 /// The glaciers of a scene.
 #[derive(Debug)]
 pub struct Products<'a> {
-    scene: &'a Scene,
+    grid: &'a Grid,
+    scene: &'a SceneWindow,
     probability: Vec<f32>,
     classes: Vec<u8>,
     confidence: Vec<f32>,
@@ -52,12 +53,19 @@ impl<'a> Products<'a> {
     /// # Errors
     /// An even filter, or outlines outside their projection's domain.
     pub fn new(
-        scene: &'a Scene,
+        grid: &'a Grid,
+        scene: &'a SceneWindow,
         mut probability: Vec<f32>,
         smoothing: usize,
         calibration: Option<&CalibrationCurve>,
     ) -> Result<Self> {
-        let grid = scene.grid();
+        if !scene.valid().contains(&true) {
+            return Err(Error::bad_argument(
+                "no pixel that has data in every raster",
+                "rasters that overlap",
+                "check nodata values and extents",
+            ));
+        }
         let mut classes = classify(&probability);
         if smoothing > 1 {
             classes = median(&classes, grid.height, grid.width, smoothing)?;
@@ -81,7 +89,7 @@ impl<'a> Products<'a> {
             let area = area(&map, transformer.as_ref())?;
             glaciers.push(Glacier { pixels, map, area, mean_confidence: statistics.mean, pixel_count });
         }
-        Ok(Self { scene, probability, classes, confidence, glaciers, is_calibrated: calibration.is_some() })
+        Ok(Self { grid, scene, probability, classes, confidence, glaciers, is_calibrated: calibration.is_some() })
     }
 
     /// What was found, in numbers.
@@ -135,7 +143,7 @@ impl<'a> Products<'a> {
         title: &str,
         staged: &mut StagedFiles,
     ) -> Result<()> {
-        let grid = self.scene.grid();
+        let grid = self.grid;
         let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: origin.to_vec() };
         staged.stage(folder.join("outlines.tif"), |path| {
             write_bytes(path, grid, &self.classes, NODATA, &metadata("glacier (1), other (0)"))
@@ -157,7 +165,7 @@ impl<'a> Products<'a> {
             Column::new("pixels", ColumnType::Integer),
         ];
         let description = origin.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let crs = self.scene.grid().crs.as_ref();
+        let crs = self.grid.crs.as_ref();
         let wkt = crs.map(crate::raster::Crs::wkt);
         let layer = Layer { table: "outlines", description: &description, crs, wkt: wkt.as_deref(), columns: &columns };
         let mut writer = Writer::create(path, &layer)?;
@@ -175,7 +183,7 @@ impl<'a> Products<'a> {
     }
 
     fn write_quicklook(&self, path: &Path, title: &str) -> Result<()> {
-        let grid = self.scene.grid();
+        let grid = self.grid;
         // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
         let threshold = if self.is_calibrated { CONFIDENCE_THRESHOLD } else { 0.0 };
         let mut picture = Quicklook::new(grid.height, grid.width, threshold)?;

@@ -1,12 +1,14 @@
-//! A scene's rasters, ready to be cut into tiles of network input.
+//! A scene's rasters, read window by window and cut into tiles of network input.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::infer::normalise::normalise;
-use crate::infer::tiles::{TileWindow, Tiling};
+use crate::infer::tiles::{Overlap, TileWindow, Tiling};
 use crate::model::{Feature, Normalisation};
-use crate::raster::{Crs, Grid, RasterFile, check_same_grid, fill_gaps, slope_degrees};
+use crate::raster::{Crs, Grid, RasterFile, Window, check_same_grid, fill_gaps, slope_degrees};
 
 /// The files of a scene. What a feature needs comes as one file with all its bands or as one file per band, in band order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,23 +74,28 @@ fn option(feature: Feature) -> &'static str {
     }
 }
 
-/// A scene in memory: physical values of every channel the model takes.
-#[derive(Debug, Clone)]
+/// A scene: what a model takes of it, on one grid. Nothing is held; [`Scene::read`] reads any window.
+#[derive(Debug)]
 pub struct Scene {
     grid: Grid,
-    features: Vec<(Feature, Vec<Vec<f32>>)>,
-    valid: Vec<bool>,
+    features: Vec<(Feature, Vec<Channel>)>,
+}
+
+/// Where one channel's values come from.
+#[derive(Debug, Clone)]
+enum Channel {
+    /// A band of a file.
+    Band { file: Arc<RasterFile>, band: usize },
+    /// Derived from the elevation in a file's only band.
+    Slope { elevation: Arc<RasterFile> },
 }
 
 impl Scene {
-    /// Reads what a model with `features` takes. `assumed_crs` stands in for rasters that name none.
-    ///
-    /// Pixels with a gap in any raster are not valid. For computing, gaps of optical bands are left to the normalisation (0), all others
-    /// are filled from their neighbourhood.
+    /// Opens what a model with `features` takes. `assumed_crs` stands in for rasters that name none.
     ///
     /// # Errors
     /// A raster is missing, unreadable, has another number of bands, another grid, no CRS or no data, or is one the model does not take.
-    pub fn read(files: &SceneFiles, features: &[Feature], assumed_crs: Option<&Crs>) -> Result<Self> {
+    pub fn open(files: &SceneFiles, features: &[Feature], assumed_crs: Option<&Crs>) -> Result<Self> {
         let listed = |features: &[Feature]| features.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
         if let Some(extra) = Feature::ALL.into_iter().find(|f| files.has(*f) && !features.contains(f)) {
             return Err(Error::bad_argument(
@@ -97,39 +104,19 @@ impl Scene {
                 format!("leave {} out, or use a model trained with {extra}", option(extra)),
             ));
         }
-        let mut reader = Reader { grid: None, assumed_crs };
-        let mut read = Vec::new();
+        let mut opener = Opener { grid: None, assumed_crs };
+        let mut opened = Vec::new();
         for &feature in features {
             let channels = match feature {
-                Feature::Dem => reader.dem(files)?,
-                _ => reader.feature(feature, files.bands(feature))?,
+                Feature::Dem => opener.dem(files)?,
+                _ => opener.feature(feature, files.bands(feature))?,
             };
-            read.push((feature, channels));
+            opened.push((feature, channels));
         }
-        let Some((_, grid)) = reader.grid else {
+        let Some((_, grid)) = opener.grid else {
             return Err(Error::bad_argument("no rasters", "those of the model's features", "give them"));
         };
-        let mut valid = vec![true; grid.len()];
-        for channel in read.iter().flat_map(|(_, channels)| channels) {
-            for (valid, value) in valid.iter_mut().zip(channel) {
-                *valid &= !value.is_nan();
-            }
-        }
-        if !valid.contains(&true) {
-            return Err(Error::bad_argument(
-                "no pixel that has data in every raster",
-                "rasters that overlap",
-                "check nodata values and extents",
-            ));
-        }
-        for (feature, channels) in &mut read {
-            if *feature != Feature::Optical {
-                for channel in channels {
-                    fill_gaps(channel, grid.width, grid.height);
-                }
-            }
-        }
-        Ok(Self { grid, features: read, valid })
+        Ok(Self { grid, features: opened })
     }
 
     /// The common grid.
@@ -138,63 +125,173 @@ impl Scene {
         &self.grid
     }
 
+    /// Reads all channels of a window inside the grid.
+    ///
+    /// # Errors
+    /// The window reaches outside, a file is damaged, or a value is infinite.
+    pub fn read(&self, window: Window) -> Result<SceneWindow> {
+        let mut valid = vec![true; window.height * window.width];
+        let mut features = Vec::with_capacity(self.features.len());
+        for (feature, channels) in &self.features {
+            let mut read = Vec::with_capacity(channels.len());
+            for channel in channels {
+                let values = self.read_channel(channel, window)?;
+                for (valid, value) in valid.iter_mut().zip(&values) {
+                    *valid &= !value.is_nan();
+                }
+                read.push(values);
+            }
+            features.push((*feature, read));
+        }
+        Ok(SceneWindow { window, features, valid })
+    }
+
+    /// Reads what a tile shows of the scene.
+    ///
+    /// # Errors
+    /// As [`Scene::read`].
+    pub fn read_tile(&self, tiling: &Tiling, tile: TileWindow) -> Result<SceneWindow> {
+        let window = tiling.overlap(tile).map_or(Window { row: 0, col: 0, height: 0, width: 0 }, |shared| Window {
+            row: shared.scene_row,
+            col: shared.scene_col,
+            height: shared.height,
+            width: shared.width,
+        });
+        self.read(window)
+    }
+
+    fn read_channel(&self, channel: &Channel, window: Window) -> Result<Vec<f32>> {
+        match channel {
+            Channel::Band { file, band } => read_finite(file, *band, window),
+            Channel::Slope { elevation } => {
+                // Slope needs the neighbours: one pixel more on each side that has one.
+                let (top, left) = (window.row.min(1), window.col.min(1));
+                let bottom = (window.row + window.height + 1).min(self.grid.height);
+                let right = (window.col + window.width + 1).min(self.grid.width);
+                let wider = Window {
+                    row: window.row - top,
+                    col: window.col - left,
+                    height: bottom - (window.row - top),
+                    width: right - (window.col - left),
+                };
+                let slope = slope_degrees(&read_finite(elevation, 0, wider)?, &self.grid.part(wider))?;
+                let lines = slope.chunks_exact(wider.width).skip(top).take(window.height);
+                Ok(lines.flat_map(|line| &line[left..left + window.width]).copied().collect())
+            }
+        }
+    }
+}
+
+/// A window of a scene in memory: physical values of every channel the model takes, NaN where there are none.
+#[derive(Debug, Clone)]
+pub struct SceneWindow {
+    window: Window,
+    features: Vec<(Feature, Vec<Vec<f32>>)>,
+    valid: Vec<bool>,
+}
+
+impl SceneWindow {
+    /// Which part of the scene it is.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
     /// Whether each pixel has data in every raster, row by row.
     #[must_use]
     pub fn valid(&self) -> &[bool] {
         &self.valid
     }
 
-    /// Physical values of one channel, row by row; NaN only in gaps of optical bands.
+    /// Physical values of one channel, row by row; NaN in gaps.
     #[must_use]
     pub fn channel(&self, feature: Feature, channel: usize) -> Option<&[f32]> {
         let (_, channels) = self.features.iter().find(|(f, _)| *f == feature)?;
         channels.get(channel).map(Vec::as_slice)
     }
 
+    /// How many pixels of a tile have data in every raster.
+    #[must_use]
+    pub fn valid_pixels(&self, tiling: &Tiling, tile: TileWindow) -> usize {
+        let Some(shared) = tiling.overlap(tile) else { return 0 };
+        (0..shared.height)
+            .filter_map(|row| self.valid.get(self.line(&shared, row)))
+            .map(|line| line.iter().filter(|valid| **valid).count())
+            .sum()
+    }
+
     /// Writes the normalised input of one tile, (tile, tile, channels), to `out`; 0 outside the scene.
     ///
+    /// For computing, gaps of optical bands are left to the normalisation (0), all others are filled from what the tile has around them:
+    /// what a tile holds does not depend on how the scene is read.
+    ///
     /// # Errors
-    /// The scene lacks the feature, or a value is not finite.
+    /// The tile's part of the scene is not in this window, or a value is not finite.
     pub fn fill_tile(
         &self,
         feature: Feature,
         normalisation: &Normalisation,
         tiling: &Tiling,
-        window: TileWindow,
+        tile: TileWindow,
         out: &mut [f32],
     ) -> Result<()> {
         out.fill(0.0);
         let count = feature.channels();
         let (Some((_, channels)), Some(shared)) =
-            (self.features.iter().find(|(f, _)| *f == feature), tiling.overlap(window))
+            (self.features.iter().find(|(f, _)| *f == feature), tiling.overlap(tile))
         else {
             return Ok(());
         };
-        let mut row = vec![0.0; shared.width * count];
-        for r in 0..shared.height {
-            let from = (shared.scene_row + r) * self.grid.width + shared.scene_col;
-            for (c, channel) in channels.iter().enumerate() {
-                for (pixel, &value) in row.chunks_exact_mut(count).zip(&channel[from..from + shared.width]) {
-                    pixel[c] = value;
-                }
+        let end = self.window.row + self.window.height;
+        let right = self.window.col + self.window.width;
+        if shared.scene_row < self.window.row
+            || shared.scene_col < self.window.col
+            || shared.scene_row + shared.height > end
+            || shared.scene_col + shared.width > right
+        {
+            return Err(Error::bad_argument(
+                format!("a tile at row {}, column {} of a window {:?}", tile.row, tile.col, self.window),
+                "a window that holds the tile's part of the scene",
+                "this is a defect of the program; please report it",
+            ));
+        }
+        let mut pixels = vec![0.0; shared.height * shared.width * count];
+        for (c, channel) in channels.iter().enumerate() {
+            let mut values = Vec::with_capacity(shared.height * shared.width);
+            for row in 0..shared.height {
+                values.extend_from_slice(&channel[self.line(&shared, row)]);
             }
-            normalise(feature, normalisation, &mut row)?;
-            let to = ((shared.tile_row + r) * window.size + shared.tile_col) * count;
-            out[to..to + row.len()].copy_from_slice(&row);
+            if feature != Feature::Optical {
+                fill_gaps(&mut values, shared.width, shared.height);
+            }
+            for (pixel, value) in pixels.chunks_exact_mut(count).zip(values) {
+                pixel[c] = value;
+            }
+        }
+        normalise(feature, normalisation, &mut pixels)?;
+        for (row, line) in pixels.chunks_exact(shared.width * count).enumerate() {
+            let to = ((shared.tile_row + row) * tile.size + shared.tile_col) * count;
+            out[to..to + line.len()].copy_from_slice(line);
         }
         Ok(())
     }
+
+    /// Where a row of a tile's part of the scene lies in this window.
+    fn line(&self, shared: &Overlap, row: usize) -> Range<usize> {
+        let from = (shared.scene_row + row - self.window.row) * self.window.width + shared.scene_col - self.window.col;
+        from..from + shared.width
+    }
 }
 
-/// Reads rasters and holds them to the grid of the first.
-struct Reader<'a> {
+/// Opens rasters and holds them to the grid of the first.
+struct Opener<'a> {
     grid: Option<(PathBuf, Grid)>,
     assumed_crs: Option<&'a Crs>,
 }
 
-impl Reader<'_> {
+impl Opener<'_> {
     /// All bands of a feature.
-    fn feature(&mut self, feature: Feature, paths: &[PathBuf]) -> Result<Vec<Vec<f32>>> {
+    fn feature(&mut self, feature: Feature, paths: &[PathBuf]) -> Result<Vec<Channel>> {
         let (expected, option) = (feature.channels(), option(feature));
         if paths.is_empty() {
             return Err(Error::bad_argument(
@@ -219,7 +316,7 @@ impl Reader<'_> {
         }
         let mut channels = Vec::new();
         for path in paths {
-            let file = self.open(path)?;
+            let file = Arc::new(self.open(path)?);
             let bands = file.bands().len();
             let fits = if paths.len() == 1 { bands == expected } else { bands == 1 && paths.len() == expected };
             if !fits {
@@ -242,8 +339,8 @@ impl Reader<'_> {
                 ));
             }
             for band in 0..bands {
-                let values = read_band(&file, band)?;
-                if feature == Feature::Optical && !are_reflectances(&values) {
+                let too_bright = survey(&file, band)?;
+                if feature == Feature::Optical && too_bright {
                     tracing::warn!(
                         "{}: most values of band {} are above {BRIGHTEST}, expected reflectance from 0 to 1; \
                          give the file its scale, for example with gdal_edit.py -scale 0.0001",
@@ -251,24 +348,23 @@ impl Reader<'_> {
                         band + 1
                     );
                 }
-                channels.push(values);
+                channels.push(Channel::Band { file: file.clone(), band });
             }
         }
         Ok(channels)
     }
 
     /// Elevation and slope.
-    fn dem(&mut self, files: &SceneFiles) -> Result<Vec<Vec<f32>>> {
-        let elevation = self.feature_band("--elevation", files.elevation.as_deref())?;
-        let slope = match (&files.slope, &self.grid) {
-            (Some(path), _) => self.feature_band("--slope", Some(path))?,
-            (None, Some((_, grid))) => slope_degrees(&elevation, grid)?,
-            (None, None) => Vec::new(),
+    fn dem(&mut self, files: &SceneFiles) -> Result<Vec<Channel>> {
+        let elevation = self.single_band("--elevation", files.elevation.as_deref())?;
+        let slope = match &files.slope {
+            Some(path) => Channel::Band { file: self.single_band("--slope", Some(path))?, band: 0 },
+            None => Channel::Slope { elevation: elevation.clone() },
         };
-        Ok(vec![elevation, slope])
+        Ok(vec![Channel::Band { file: elevation, band: 0 }, slope])
     }
 
-    fn feature_band(&mut self, option: &str, path: Option<&Path>) -> Result<Vec<f32>> {
+    fn single_band(&mut self, option: &str, path: Option<&Path>) -> Result<Arc<RasterFile>> {
         let Some(path) = path else {
             return Err(Error::bad_argument(
                 format!("no {option}"),
@@ -281,7 +377,8 @@ impl Reader<'_> {
             let found = format!("{} bands for {option}", file.bands().len());
             return Err(Error::bad_file(path, found, "one band", "select it with gdal_translate -b"));
         }
-        read_band(&file, 0)
+        survey(&file, 0)?;
+        Ok(Arc::new(file))
     }
 
     /// Opens a file and checks its grid against the first one's.
@@ -310,15 +407,20 @@ impl Reader<'_> {
 /// No reflectance of the published training data is higher.
 const BRIGHTEST: f32 = 3.0;
 
-/// Whether values may be reflectances, rather than the integers they are stored as.
-fn are_reflectances(values: &[f32]) -> bool {
-    let known = values.iter().filter(|v| !v.is_nan()).count();
-    values.iter().filter(|v| **v > BRIGHTEST).count() * 2 <= known
-}
+/// Rows read at a time when a whole band is looked at.
+const SURVEY_ROWS: usize = 256;
 
-fn read_band(file: &RasterFile, band: usize) -> Result<Vec<f32>> {
-    let values = file.read_window(band, file.grid().window())?;
-    if values.iter().all(|v| v.is_nan()) {
+/// Looks at a whole band; gives whether most of its values are above any reflectance.
+fn survey(file: &RasterFile, band: usize) -> Result<bool> {
+    let grid = file.grid();
+    let (mut known, mut bright) = (0u64, 0u64);
+    for row in (0..grid.height).step_by(SURVEY_ROWS) {
+        let height = SURVEY_ROWS.min(grid.height - row);
+        let values = read_finite(file, band, Window { row, col: 0, height, width: grid.width })?;
+        known += values.iter().filter(|v| !v.is_nan()).count() as u64;
+        bright += values.iter().filter(|v| **v > BRIGHTEST).count() as u64;
+    }
+    if known == 0 {
         return Err(Error::bad_file(
             file.path(),
             format!("no data in band {} (every pixel is nodata)", band + 1),
@@ -326,6 +428,11 @@ fn read_band(file: &RasterFile, band: usize) -> Result<Vec<f32>> {
             "check the file and its nodata value",
         ));
     }
+    Ok(bright * 2 > known)
+}
+
+fn read_finite(file: &RasterFile, band: usize, window: Window) -> Result<Vec<f32>> {
+    let values = file.read_window(band, window)?;
     if let Some(value) = values.iter().find(|v| v.is_infinite()) {
         return Err(Error::bad_file(
             file.path(),

@@ -63,6 +63,16 @@ impl Grid {
         Window { row: 0, col: 0, height: self.height, width: self.width }
     }
 
+    /// The grid of a window.
+    #[must_use]
+    pub fn part(&self, window: Window) -> Self {
+        let mut transform = self.transform;
+        #[expect(clippy::cast_precision_loss, reason = "rasters have fewer than 2^52 columns and rows")]
+        let (x, y) = self.position(window.col as f64, window.row as f64);
+        (transform[2], transform[5]) = (x, y);
+        Self { width: window.width, height: window.height, transform, crs: self.crs.clone() }
+    }
+
     /// Number of pixels.
     #[must_use]
     pub fn len(&self) -> usize {

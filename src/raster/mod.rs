@@ -8,6 +8,7 @@ mod geo_keys;
 pub mod geopackage;
 pub mod grid;
 pub(crate) mod lettering;
+pub mod outliner;
 pub mod polygons;
 pub mod quicklook;
 pub mod rasterise;

@@ -162,17 +162,19 @@ fn random_patches(
         config.features.iter().map(|f| (input_name(*f), vec![0.0; batch * pixels * f.channels()])).collect();
     for sample in 0..batch {
         let mut window = random_window(grid.height, grid.width, tile, random);
+        let mut read = scene.read_tile(&tiling, window)?;
         for _ in 1..ATTEMPTS {
-            if 2 * valid_pixels(scene, &tiling, window) >= tile.min(grid.height) * tile.min(grid.width) {
+            if 2 * read.valid_pixels(&tiling, window) >= tile.min(grid.height) * tile.min(grid.width) {
                 break;
             }
             window = random_window(grid.height, grid.width, tile, random);
+            read = scene.read_tile(&tiling, window)?;
         }
         for &feature in &config.features {
             let size = pixels * feature.channels();
             if let Some(input) = inputs.get_mut(&input_name(feature)) {
                 let out = &mut input[sample * size..(sample + 1) * size];
-                scene.fill_tile(feature, weights.normalisation(), &tiling, window, out)?;
+                read.fill_tile(feature, weights.normalisation(), &tiling, window, out)?;
             }
         }
     }
@@ -186,12 +188,6 @@ fn random_window(height: usize, width: usize, tile: usize, random: &mut Random) 
         if length >= tile { signed(random.below(length - tile + 1)) } else { -signed((tile - length) / 2) }
     };
     TileWindow { row: start(height), col: start(width), size: tile }
-}
-
-fn valid_pixels(scene: &Scene, tiling: &Tiling, window: TileWindow) -> usize {
-    let Some(shared) = tiling.overlap(window) else { return 0 };
-    let rows = scene.valid().chunks_exact(scene.grid().width).skip(shared.scene_row).take(shared.height);
-    rows.map(|row| row[shared.scene_col..shared.scene_col + shared.width].iter().filter(|v| **v).count()).sum()
 }
 
 /// Adam (Kingma and Ba 2015) in Keras' form for a few values.
