@@ -23,6 +23,8 @@ pub struct Caps {
     pub native_half: bool,
     /// The tile of matrix products that suits the device.
     pub tile: Tile,
+    /// Whether tiles in workgroup memory suit the device, for products that sum over pixels.
+    pub shared_tiles: bool,
     /// Whether convolutions that can take Winograd's form do; `None` leaves it to the fixed table.
     pub winograd: Option<bool>,
     /// Variants that were measured to be faster than the usual ones.
@@ -57,6 +59,7 @@ impl Default for Caps {
             plain_kernels: false,
             native_half: false,
             tile: Tile::Narrow,
+            shared_tiles: false,
             winograd: None,
             tuning: Arc::default(),
             subgroups: false,

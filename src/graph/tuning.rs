@@ -19,6 +19,8 @@ pub const PLAIN: &str = "plain";
 pub const NARROW: &str = "narrow";
 /// Wide tiles of products; convolutions in their direct form.
 pub const WIDE: &str = "wide";
+/// Tiles of products in workgroup memory.
+pub const SHARED: &str = "shared";
 /// Convolutions in Winograd's form, with narrow tiles.
 pub const WINOGRAD_NARROW: &str = "winograd_narrow";
 /// Convolutions in Winograd's form, with wide tiles.
@@ -102,8 +104,9 @@ impl Caps {
         let name = self.tuning.choices.get(&Tuning::key(operator, shapes));
         match offered.into_iter().find(|offered| name.is_some_and(|name| name == offered)) {
             Some(PLAIN) => Self { plain_kernels: true, ..self.clone() },
-            Some(NARROW) => Self { tile: Tile::Narrow, winograd: Some(false), ..self.clone() },
-            Some(WIDE) => Self { tile: Tile::Wide, winograd: Some(false), ..self.clone() },
+            Some(NARROW) => Self { tile: Tile::Narrow, shared_tiles: false, winograd: Some(false), ..self.clone() },
+            Some(WIDE) => Self { tile: Tile::Wide, shared_tiles: false, winograd: Some(false), ..self.clone() },
+            Some(SHARED) => Self { shared_tiles: true, ..self.clone() },
             Some(WINOGRAD_NARROW) => Self { tile: Tile::Narrow, winograd: Some(true), ..self.clone() },
             Some(WINOGRAD_WIDE) => Self { tile: Tile::Wide, winograd: Some(true), ..self.clone() },
             _ => self.clone(),

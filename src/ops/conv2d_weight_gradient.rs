@@ -34,19 +34,32 @@ pub struct Conv2dWeightGradient {
 
 pub(super) const ENTRY: Entry = Entry {
     name: "conv2d_weight_gradient",
-    kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &upsample_nearest::KERNEL, &prologue::KERNEL],
+    kernels: &[
+        &PLAIN,
+        &TILED,
+        &SHARED,
+        &gpu_work::FILL_ROWS,
+        &sum_to::KERNEL,
+        &upsample_nearest::KERNEL,
+        &prologue::KERNEL,
+    ],
     cases,
 };
 
 pub(super) static PLAIN: Kernel = kernel!("conv2d_weight_gradient_plain");
 pub(super) static TILED: Kernel = kernel!("conv2d_weight_gradient_tiled", "tile", "map_quads");
+pub(super) static SHARED: Kernel = kernel!("conv2d_weight_gradient_shared", "map_quads");
 
 /// With fewer output channels most of a tile's 64 columns would be empty.
 const TILED_FROM: usize = 8;
-/// Workgroups of tiles, narrow and wide, and threads of the plain kernel, that the pixels are split for.
+/// Workgroups of tiles, narrow, wide and in workgroup memory, and threads of the plain kernel, that the pixels are split for.
 const NARROW_GROUPS: usize = 4096;
 const WIDE_GROUPS: usize = 256;
+const SHARED_GROUPS: usize = 1024;
 const THREADS: usize = 1 << 16;
+/// Threads of a group whose tiles lie in workgroup memory, and that memory.
+const SHARED_THREADS: u32 = 256;
+const SHARED_BYTES: u32 = 12 << 10;
 /// A part has at least about this many pixels.
 const PART_PIXELS: usize = 256;
 /// Temporary memory for the parts, in floats: 32 MiB.
@@ -118,13 +131,27 @@ impl Extents {
         if self.co < TILED_FROM {
             return Vec::new();
         }
-        tuning::variants_of_product(tile(caps, self.co), self.co)
+        let usual = if self.is_shared(caps) { tuning::SHARED } else { tuning::tiled(tile(caps, self.co), false) };
+        let of_quads: &[&str] = if self.can_be_shared(caps) { &[tuning::SHARED] } else { &[] };
+        let mut names = tuning::variants_of_product(tile(caps, self.co), self.co);
+        names.extend(of_quads);
+        tuning::usual_first(usual, &names)
+    }
+
+    /// Whether tiles in workgroup memory fit the device and the channels.
+    fn can_be_shared(self, caps: &Caps) -> bool {
+        let fits = caps.max_invocations >= SHARED_THREADS && caps.max_workgroup_bytes >= SHARED_BYTES;
+        fits && self.co >= TILED_FROM && self.co.is_multiple_of(4)
+    }
+
+    fn is_shared(self, caps: &Caps) -> bool {
+        caps.shared_tiles && !caps.plain_kernels && self.can_be_shared(caps)
     }
 
     /// Whether the kernel that it runs can read this map itself. Normalising takes too many registers of the narrow tile.
     pub(super) fn reads(self, map: MapRead, caps: &Caps) -> bool {
         let is_tiled = !caps.plain_kernels && self.co >= TILED_FROM;
-        is_tiled && (map.affine.is_none() || tile(caps, self.co) == Tile::Wide)
+        is_tiled && (map.affine.is_none() || self.is_shared(caps) || tile(caps, self.co) == Tile::Wide)
     }
 
     /// The work that makes output 0 from the map x and dy.
@@ -133,13 +160,20 @@ impl Extents {
         let is_plain = caps.plain_kernels || self.co < TILED_FROM;
         let tile = tile(caps, self.co);
         let channels_filled = channels_in.next_multiple_of(4);
-        let tiles = tile.groups(kernel_height * kernel_width * channels_filled, self.co);
+        let rows = kernel_height * kernel_width * channels_filled;
+        let is_shared = self.is_shared(caps);
+        let tiles = if is_shared { rows.div_ceil(128) * self.co.div_ceil(64) } else { tile.groups(rows, self.co) };
         let (parts, part_pixels) = if caps.plain_kernels {
             (1, self.pixels())
         } else if is_plain {
             self.parts(THREADS / self.weights())
         } else {
-            self.parts(if tile == Tile::Wide { WIDE_GROUPS } else { NARROW_GROUPS } / tiles)
+            let groups = match tile {
+                _ if is_shared => SHARED_GROUPS,
+                Tile::Wide => WIDE_GROUPS,
+                Tile::Narrow => NARROW_GROUPS,
+            };
+            self.parts(groups / tiles)
         };
         let mut work = GpuWork::default();
         let to = if parts == 1 { Binding::Output(0) } else { work.temporary(parts * self.weights()).write() };
@@ -182,7 +216,8 @@ impl Extents {
                 slope_in: x.slope,
             };
             let bindings = x.bindings().into_iter().chain([dy, to]).collect();
-            work.launch_of_items((&TILED, tile.item(), x.constants()), bindings, &params, parts * tiles);
+            let (kernel, item) = if is_shared { (&SHARED, 4) } else { (&TILED, tile.item()) };
+            work.launch_of_items((kernel, item, x.constants()), bindings, &params, parts * tiles);
         }
         if parts > 1 {
             // The parts are temporary tensor 0.

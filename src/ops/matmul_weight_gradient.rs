@@ -4,7 +4,7 @@ use std::any::Any;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
-use super::conv2d_weight_gradient::{Extents, PLAIN, TILED};
+use super::conv2d_weight_gradient::{Extents, PLAIN, SHARED, TILED};
 use super::gpu_work::{self, GpuWork, MapRead};
 use super::prologue::{self, Prologue};
 use super::sum_to;
@@ -26,7 +26,7 @@ pub struct MatMulWeightGradient {
 // On the GPU, a dense layer is a convolution with a kernel of one tap.
 pub(super) const ENTRY: Entry = Entry {
     name: "matmul_weight_gradient",
-    kernels: &[&PLAIN, &TILED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &prologue::KERNEL],
+    kernels: &[&PLAIN, &TILED, &SHARED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &prologue::KERNEL],
     cases,
 };
 
