@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::model::Feature;
-use crate::raster::inspect::Sample;
+use crate::raster::inspect::{Examined, Finding, Role, Sample, Severity, between, findings};
 use crate::raster::source::{infinite, read_finite};
 use crate::raster::{Crs, Grid, Quantity, RasterFile, Resampling, Source, TargetGrid, Warp, Window, check_same_grid};
 
@@ -122,6 +122,7 @@ pub(super) fn open_sources(
         opened.push((feature, rasters));
     }
     let (name, grid) = scene_grid(&opened, options)?;
+    check_contents(&opened)?;
     let mut sources = Vec::new();
     for (feature, rasters) in opened {
         let mut channels = Vec::new();
@@ -169,15 +170,66 @@ fn scene_grid(opened: &[(Feature, Vec<Raster>)], options: &SceneOptions) -> Resu
     })
 }
 
+/// Says what is wrong with the rasters; refuses what would make the result nonsense.
+fn check_contents(opened: &[(Feature, Vec<Raster>)]) -> Result<()> {
+    let rasters: Vec<&Raster> = opened.iter().flat_map(|(_, rasters)| rasters).collect();
+    let mut said = Vec::new();
+    for raster in &rasters {
+        let path = raster.file.path();
+        for finding in findings(raster.examined(), Some(raster.role)) {
+            // A CRS may have been assumed, and what has no data was looked at whole.
+            if matches!(finding.kind, "no_crs" | "all_nodata") {
+                continue;
+            }
+            let is_fatal = finding.severity == Severity::Error
+                || (finding.kind == "all_zero" && raster.role == Role::Optical && raster.has_zero_band()?);
+            if is_fatal {
+                return Err(Error::bad_file(path, finding.message, raster.role.expected(), finding.fix));
+            }
+            said.push((Some(path), finding));
+        }
+    }
+    let together: Vec<_> = rasters.iter().map(|raster| (raster.examined(), Some(raster.role))).collect();
+    said.extend(between(&together).into_iter().map(|finding| (None, finding)));
+    for (path, Finding { severity, message, fix, .. }) in said {
+        let place = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
+        if severity == Severity::Note {
+            tracing::info!("{place}{message}; {fix}");
+        } else {
+            tracing::warn!("{place}{message}; {fix}");
+        }
+    }
+    Ok(())
+}
+
 /// An open file, and what is taken of it.
 struct Raster {
     file: Arc<RasterFile>,
     /// The file's grid, with a CRS.
     grid: Grid,
+    sample: Sample,
+    role: Role,
     channels: Vec<(usize, Quantity)>,
 }
 
 impl Raster {
+    fn examined(&self) -> Examined<'_> {
+        Examined { file: &self.file, sample: &self.sample }
+    }
+
+    /// Whether every pixel of a band is 0, and not only those of the sample.
+    fn has_zero_band(&self) -> Result<bool> {
+        for band in 0..self.sample.bands.len() {
+            let is_zero = self.sample.statistics(band).is_some_and(|s| s.known > 0 && s.zeros == s.known);
+            if is_zero
+                && (self.sample.is_whole || !any_pixel(&self.file, band, |value| value != 0.0 && !value.is_nan())?)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The way to a scene's grid; `None` where the file is on it.
     fn warp(&self, name: &Path, target: &Grid) -> Result<Option<Arc<Warp>>> {
         let path = self.file.path();
@@ -232,12 +284,15 @@ impl Opener<'_> {
                 remedy,
             ));
         }
-        let quantity = match feature {
-            Feature::CoPolSar | Feature::CrossPolSar if self.options.sar_unit == SarUnit::Decibels => {
-                Quantity::Decibels
-            }
-            _ => Quantity::Value,
+        let role = match (feature, self.options.sar_unit) {
+            (Feature::Optical, _) => Role::Optical,
+            (Feature::Dem, _) => Role::Elevation,
+            (Feature::CoPolSar | Feature::CrossPolSar, SarUnit::Linear) => Role::Backscatter,
+            (Feature::CoPolSar | Feature::CrossPolSar, SarUnit::Decibels) => Role::Decibels,
+            (Feature::InSar, _) => Role::Coherence,
+            (Feature::Thermal, _) => Role::Thermal,
         };
+        let quantity = if role == Role::Decibels { Quantity::Decibels } else { Quantity::Value };
         let mut rasters = Vec::new();
         for path in paths {
             let (mut file, grid) = self.open(path)?;
@@ -266,34 +321,23 @@ impl Opener<'_> {
                 ));
             }
             let sample = sample(&file)?;
-            for band in 0..bands {
-                let bright = sample.statistics(band).is_some_and(|s| s.median > BRIGHTEST);
-                if feature == Feature::Optical && bright {
-                    tracing::warn!(
-                        "{}: most values of band {} are above {BRIGHTEST}, expected reflectance from 0 to 1; \
-                         give --reflectance-scale 0.0001, say",
-                        path.display(),
-                        band + 1
-                    );
-                }
-            }
             let channels = (0..bands).map(|band| (band, quantity)).collect();
-            rasters.push(Raster { file: Arc::new(file), grid, channels });
+            rasters.push(Raster { file: Arc::new(file), grid, sample, role, channels });
         }
         Ok(rasters)
     }
 
     /// Elevation and slope.
     fn dem(&self, files: &SceneFiles) -> Result<Vec<Raster>> {
-        let mut elevation = self.single_band("--elevation", files.elevation.as_deref())?;
+        let mut elevation = self.single_band("--elevation", Role::Elevation, files.elevation.as_deref())?;
         let Some(path) = &files.slope else {
             elevation.channels.push((0, Quantity::Slope));
             return Ok(vec![elevation]);
         };
-        Ok(vec![elevation, self.single_band("--slope", Some(path))?])
+        Ok(vec![elevation, self.single_band("--slope", Role::Slope, Some(path))?])
     }
 
-    fn single_band(&self, option: &str, path: Option<&Path>) -> Result<Raster> {
+    fn single_band(&self, option: &str, role: Role, path: Option<&Path>) -> Result<Raster> {
         let Some(path) = path else {
             return Err(Error::bad_argument(
                 format!("no {option}"),
@@ -306,8 +350,8 @@ impl Opener<'_> {
             let found = format!("{} bands for {option}", file.bands().len());
             return Err(Error::bad_file(path, found, "one band", "select it with gdal_translate -b"));
         }
-        sample(&file)?;
-        Ok(Raster { file: Arc::new(file), grid, channels: vec![(0, Quantity::Value)] })
+        let sample = sample(&file)?;
+        Ok(Raster { file: Arc::new(file), grid, sample, role, channels: vec![(0, Quantity::Value)] })
     }
 
     /// Opens a file; its grid has a CRS.
@@ -329,9 +373,6 @@ impl Opener<'_> {
     }
 }
 
-/// No reflectance of the published training data is higher.
-const BRIGHTEST: f32 = 3.0;
-
 /// Rows read at a time when a whole band is looked at.
 const SURVEY_ROWS: usize = 256;
 
@@ -343,7 +384,7 @@ fn sample(file: &RasterFile) -> Result<Sample> {
         if statistics.infinite > 0 {
             return Err(infinite(file, band));
         }
-        if statistics.known == 0 && (sample.is_whole || !has_data(file, band)?) {
+        if statistics.known == 0 && (sample.is_whole || !any_pixel(file, band, |value| !value.is_nan())?) {
             return Err(Error::bad_file(
                 file.path(),
                 format!("no data in band {} (every pixel is nodata)", band + 1),
@@ -355,13 +396,13 @@ fn sample(file: &RasterFile) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Whether any pixel of a band has data.
-fn has_data(file: &RasterFile, band: usize) -> Result<bool> {
+/// Whether any pixel of a band is so.
+fn any_pixel(file: &RasterFile, band: usize, is_so: impl Fn(f32) -> bool) -> Result<bool> {
     let grid = file.grid();
     for row in (0..grid.height).step_by(SURVEY_ROWS) {
         let height = SURVEY_ROWS.min(grid.height - row);
         let values = read_finite(file, band, Window { row, col: 0, height, width: grid.width })?;
-        if values.iter().any(|value| !value.is_nan()) {
+        if values.into_iter().any(&is_so) {
             return Ok(true);
         }
     }
