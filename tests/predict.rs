@@ -446,7 +446,8 @@ fn interrupted_runs_write_nothing() {
     let grid = Grid { width: side, height: side, ..grid };
     let wave: Vec<f32> = (0..side * side).map(|i| ((i % 97) as f32 / 9.0).sin().abs()).collect();
     write_optical(&place.at("scene/optical.tif"), &grid, &vec![wave.clone(); 6]);
-    write_floats(place.at("scene/elevation.tif"), &grid, &wave, &Metadata::default()).expect("written");
+    let heights: Vec<f32> = wave.iter().map(|v| 1000.0 * v).collect();
+    write_floats(place.at("scene/elevation.tif"), &grid, &heights, &Metadata::default()).expect("written");
     for wait in [0, 400] {
         let mut child = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
             .args(arguments(&place, "result", &[]))
