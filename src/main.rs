@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
-    plan, predict, train, tune,
+    backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, inspect, kernels,
+    optimise_region, plan, predict, train, tune, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -35,6 +35,8 @@ enum Command {
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    Inspect(inspect::InspectArgs),
+    Warp(warp::WarpArgs),
     Forward(forward::ForwardArgs),
     Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Warp(args) => warp::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
