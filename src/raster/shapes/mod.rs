@@ -1,10 +1,18 @@
-//! Polygons in: GeoJSON, GeoPackage and Shapefile, onto the pixels of a grid.
+//! Polygons in and out: GeoJSON, GeoPackage, FlatGeobuf and Shapefile; onto the pixels of a grid.
 //!
-//! Attributes are not read. Files are untrusted: every count is held against the bytes that are there before memory is asked for.
+//! [`Shapes`] are polygons alone. [`ShapeWriter`] writes features. Files are untrusted: every count is held against the bytes that are there before memory
+//! is asked for.
 
+mod flatbuffer;
+mod flatgeobuf;
+mod flatgeobuf_write;
 mod geojson;
+mod geojson_write;
 mod geopackage;
 mod shapefile;
+mod shapefile_write;
+pub mod style;
+pub mod writer;
 
 use std::fs::File;
 use std::io::Read;
@@ -12,9 +20,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::raster::crs::{Crs, Transformer};
+pub use crate::raster::geopackage::{Column, ColumnType, Value};
 use crate::raster::grid::Grid;
 use crate::raster::polygons::Ring;
 use crate::raster::rasterise::burn;
+pub use style::write_style;
+pub use writer::{Layer, ShapeWriter};
 
 /// The polygons of a file.
 #[derive(Debug, Clone)]
@@ -35,6 +46,8 @@ pub enum Format {
     GeoPackage,
     /// ESRI Shapefile: the `.shp` with its `.prj` beside it.
     Shapefile,
+    /// FlatGeobuf, version 3.
+    FlatGeobuf,
 }
 
 impl Format {
@@ -56,6 +69,8 @@ impl Format {
             Some(Self::GeoPackage)
         } else if start.starts_with(&shapefile::FILE_CODE.to_be_bytes()) {
             Some(Self::Shapefile)
+        } else if start.starts_with(&flatgeobuf::MAGIC[..7]) {
+            Some(Self::FlatGeobuf)
         } else if text.starts_with(b"{") {
             Some(Self::GeoJson)
         } else {
@@ -74,6 +89,7 @@ impl Shapes {
             Format::GeoJson => geojson::read(path)?,
             Format::GeoPackage => geopackage::read(path)?,
             Format::Shapefile => shapefile::read(path)?,
+            Format::FlatGeobuf => flatgeobuf::read(path)?,
         };
         if let Some((x, y)) = polygons.iter().flatten().flatten().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
             return Err(damaged(path, format!("the vertex ({x}, {y})")));
