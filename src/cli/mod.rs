@@ -8,6 +8,7 @@ pub mod backward;
 pub mod bench;
 mod bench_tables;
 pub mod completions;
+pub mod convert;
 pub mod dataset;
 mod device_args;
 pub mod devices;

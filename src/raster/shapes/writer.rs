@@ -236,9 +236,9 @@ mod tests {
             ("c.shp", Read::Shapefile),
             ("d.geojson", Read::GeoJson),
         ];
+        std::fs::write(folder.path().join("c.qix"), "old").expect("the disk has room");
         for (name, format) in formats {
             let path = folder.path().join(name);
-            std::fs::write(folder.path().join("c.qix"), "old").expect("the disk has room");
             write(&path, Some(&utm)).expect(name);
             assert_eq!(Read::detect(&path).expect("a file"), Some(format));
             let shapes = Shapes::read(&path, format).expect(name);
