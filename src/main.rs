@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, bench, completions, convert, dataset, devices, evaluate, export, forward, import, info, kernels,
-    optimise_region, plan, predict, train, tune,
+    backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info,
+    inventory, kernels, optimise_region, plan, predict, train, tune,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -32,6 +32,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Evaluate(evaluate::EvaluateArgs),
+    Inventory(inventory::InventoryArgs),
+    Change(change::ChangeArgs),
     Convert(convert::ConvertArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
+        Command::Change(args) => change::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
