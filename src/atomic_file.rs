@@ -17,6 +17,7 @@ pub(crate) const TEMPORARY: &str = ".glavitu-";
 #[derive(Debug, Default)]
 pub struct StagedFiles {
     files: Vec<(NamedTempFile, PathBuf)>,
+    outdated: Vec<PathBuf>,
 }
 
 impl StagedFiles {
@@ -49,12 +50,35 @@ impl StagedFiles {
         self.stage(target, |path| fs::write(path, bytes).map_err(|e| Error::io("write", target, e)))
     }
 
+    /// Stages a file that was written piece by piece.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn add(&mut self, grown: GrowingFile) -> Result<()> {
+        let GrowingFile { file, target } = grown;
+        file.as_file().sync_all().map_err(|e| Error::io("write", &target, e))?;
+        self.files.push((file, target));
+        Ok(())
+    }
+
+    /// Removes a file when the others are published, if there is one: what an earlier output left beside them would be taken for a part of
+    /// the new one, such as the spatial index of a Shapefile.
+    pub fn remove(&mut self, outdated: impl Into<PathBuf>) {
+        self.outdated.push(outdated.into());
+    }
+
     /// Renames every staged file to its target.
     ///
     /// # Errors
     /// A target is a folder; then nothing is renamed. Or the system refuses a rename; files renamed before that stay.
     pub fn publish(self) -> Result<()> {
         self.files.iter().try_for_each(|(_, target)| check_replaceable(target))?;
+        for outdated in &self.outdated {
+            match fs::remove_file(outdated) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", outdated, e)),
+                _ => {}
+            }
+        }
         self.files.into_iter().try_for_each(|(file, target)| rename(file, &target))
     }
 }
@@ -77,6 +101,18 @@ impl GrowingFile {
         let target = target.as_ref();
         check_replaceable(target)?;
         Ok(Self { file: temporary_beside(target)?, target: target.to_path_buf() })
+    }
+
+    /// Where the file lies while it grows, for writers that open it by name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What it will be called.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Renames the file to its target.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, inspect, kernels,
-    optimise_region, plan, predict, train, tune, warp,
+    backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info, inspect,
+    inventory, kernels, optimise_region, plan, predict, train, tune, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -32,6 +32,9 @@ enum Command {
     Train(Box<train::TrainArgs>),
     OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Evaluate(evaluate::EvaluateArgs),
+    Inventory(inventory::InventoryArgs),
+    Change(change::ChangeArgs),
+    Convert(convert::ConvertArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
+        Command::Change(args) => change::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),

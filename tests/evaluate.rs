@@ -234,7 +234,13 @@ fn what_does_not_fit_is_refused() {
     refused(&place, "classes.tif", "truth.tif", &[], "the value 7");
     refused(&place, "predicted.tif", "missing.tif", &[], "missing.tif");
     fs::write(place.path("notes.txt"), "no raster").expect("written");
-    refused(&place, "predicted.tif", "notes.txt", &[], "expected a GeoTIFF, GeoJSON, GeoPackage or Shapefile");
+    refused(
+        &place,
+        "predicted.tif",
+        "notes.txt",
+        &[],
+        "expected a GeoTIFF, GeoJSON, GeoPackage, FlatGeobuf or Shapefile",
+    );
     fs::write(place.path("point.json"), r#"{"type":"Point","coordinates":[1,2]}"#).expect("written");
     refused(&place, "predicted.tif", "point.json", &[], "a geometry of type Point");
     let two: [&[f32]; 2] = [&[0.0; 100], &[0.0; 100]];

@@ -47,7 +47,7 @@ impl Source {
         }
         let file = RasterFile::open(path).map_err(|error| match error {
             Error::BadFile { file, found, remedy, .. } if found.contains("not a TIFF") => {
-                let expected = "a GeoTIFF, GeoJSON, GeoPackage or Shapefile (.shp)";
+                let expected = "a GeoTIFF, GeoJSON, GeoPackage, FlatGeobuf or Shapefile (.shp)";
                 Error::BadFile {
                     file,
                     found: "none of the formats it may have".into(),

@@ -3,15 +3,23 @@
 //! - [`confusion`]: counts of right and wrong pixels, and the scores made of them.
 //! - [`layer`]: rasters and polygons as classes on a grid.
 //! - [`scene`]: a prediction of a scene against a reference.
+//! - [`reference`], [`territory`]: glaciers of an inventory, and which ice is whose.
+//! - [`inventory`], [`change`]: maps glacier by glacier, of one date and of two; [`bootstrap`]: how sure the differences are; [`table`]: as text.
 //! - [`calibration`]: the calibrator, its file, its fast form for rasters.
 //! - [`calibration_pickle`]: import of published calibrators without running them.
 
+pub mod bootstrap;
 pub mod calibration;
 pub mod calibration_pickle;
+pub mod change;
 pub mod confusion;
+pub mod inventory;
 pub mod layer;
 mod pickle;
+pub mod reference;
 pub mod scene;
+pub mod table;
+pub mod territory;
 
 pub use calibration::{CalibrationCurve, Calibrator};
 pub use confusion::Confusion;

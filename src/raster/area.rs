@@ -104,7 +104,7 @@ fn ring_m2(ring: &Ring<f64>, longitude_latitude: &mut impl FnMut(f64, f64) -> Re
 }
 
 /// Great-circle distance on a sphere (haversine formula): within 0.6 %.
-fn rough_distance_m(a: (f64, f64), b: (f64, f64)) -> f64 {
+pub(crate) fn rough_distance_m(a: (f64, f64), b: (f64, f64)) -> f64 {
     let half = |d: f64| (d.to_radians() / 2.0).sin().powi(2);
     let h = half(b.1 - a.1) + a.1.to_radians().cos() * b.1.to_radians().cos() * half(b.0 - a.0);
     2.0 * 6_371_000.0 * h.clamp(0.0, 1.0).sqrt().asin()

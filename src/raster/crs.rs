@@ -132,6 +132,17 @@ impl Crs {
         }
     }
 
+    /// Well-known text in ESRI's spelling, for the `.prj` file of a Shapefile; OGC's where the method has no name of ESRI's here. `None` where the
+    /// definition is not known.
+    #[must_use]
+    pub fn esri_wkt(&self) -> Option<String> {
+        if self.proj.is_empty() && self.epsg.is_none() {
+            return None;
+        }
+        let text = self.wkt();
+        Some(wkt::esri_wkt(&text).unwrap_or(text))
+    }
+
     /// Metres in one unit of the coordinates; `None` for degrees. A CRS that tells no unit is taken to be in metres.
     #[must_use]
     pub fn metres_per_unit(&self) -> Option<f64> {

@@ -164,6 +164,22 @@ pub struct Layer<'a> {
     pub columns: &'a [Column],
 }
 
+/// What the geometries of a layer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GeometryType {
+    Polygon,
+    MultiPolygon,
+}
+
+impl GeometryType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Polygon => "POLYGON",
+            Self::MultiPolygon => "MULTIPOLYGON",
+        }
+    }
+}
+
 /// A GeoPackage being written. Nothing is valid before [`Writer::finish`].
 #[derive(Debug)]
 pub struct Writer {
@@ -172,6 +188,7 @@ pub struct Writer {
     table: String,
     columns: Vec<Column>,
     srs_id: i32,
+    geometry_type: GeometryType,
     insert: String,
     index: String,
     extent: Option<[f64; 4]>,
@@ -183,15 +200,26 @@ impl Writer {
     /// # Errors
     /// The file is not empty or cannot be written; a name is not a plain identifier or comes twice.
     pub fn create(path: impl AsRef<Path>, layer: &Layer<'_>) -> Result<Self> {
-        let path = path.as_ref();
-        check_names(layer)?;
+        Self::with_type(path.as_ref(), layer, GeometryType::Polygon)
+    }
+
+    /// Begins a GeoPackage whose features have any number of polygons each ([`Writer::add_parts`]).
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub fn create_multi(path: impl AsRef<Path>, layer: &Layer<'_>) -> Result<Self> {
+        Self::with_type(path.as_ref(), layer, GeometryType::MultiPolygon)
+    }
+
+    fn with_type(path: &Path, layer: &Layer<'_>, geometry_type: GeometryType) -> Result<Self> {
+        check_names(layer.table, layer.columns)?;
         if std::fs::metadata(path).is_ok_and(|found| found.len() > 0) {
             return Err(Error::bad_file(path, "a file with content", "a new file", "choose another name"));
         }
         let fail = |e| sql_error(path, e);
         let connection = Connection::open(path).map_err(fail)?;
         let srs = SpatialReference::of(layer.crs, layer.wkt);
-        begin(&connection, layer, &srs).map_err(fail)?;
+        begin(&connection, layer, &srs, geometry_type).map_err(fail)?;
         let mut names = String::from("\"geom\"");
         let mut places = String::from("?");
         for column in layer.columns {
@@ -207,6 +235,7 @@ impl Writer {
             table: table.into(),
             columns: layer.columns.to_vec(),
             srs_id: srs.id,
+            geometry_type,
             extent: None,
         })
     }
@@ -216,20 +245,31 @@ impl Writer {
     /// # Errors
     /// The values do not match the columns, a coordinate is not finite, or the file cannot be written.
     pub fn add(&mut self, polygon: &Polygon<f64>, values: &[Value]) -> Result<()> {
-        if values.len() != self.columns.len() || values.iter().zip(&self.columns).any(|(v, c)| !v.fits(c.kind)) {
-            return Err(Error::bad_argument(
-                format!("attribute values {values:?}"),
-                format!("one for each of {:?}", self.columns),
-                "pass values of the columns' types",
-            ));
-        }
-        let envelope = envelope(polygon)?;
-        let geometry = encode(polygon, self.srs_id, envelope)?;
+        self.add_parts(std::slice::from_ref(polygon), values)
+    }
+
+    /// Appends a feature of several polygons, or none, with one value per column.
+    ///
+    /// # Errors
+    /// As [`Writer::add`]; also a layer of single polygons gets another number of them.
+    pub fn add_parts(&mut self, polygons: &[Polygon<f64>], values: &[Value]) -> Result<()> {
+        check_values(&self.columns, values)?;
+        let envelope = if polygons.is_empty() { None } else { Some(envelope(polygons)?) };
+        let geometry = match (self.geometry_type, polygons) {
+            (GeometryType::Polygon, [polygon]) => encode(self.srs_id, envelope, |bytes| encode_polygon(bytes, polygon)),
+            (GeometryType::MultiPolygon, _) => encode(self.srs_id, envelope, |bytes| encode_parts(bytes, polygons)),
+            (GeometryType::Polygon, _) => Err(Error::bad_argument(
+                format!("a feature of {} polygons", polygons.len()),
+                "one polygon in a layer of single polygons",
+                "make a layer of type MultiPolygon",
+            )),
+        }?;
         let fail = |e| sql_error(&self.file, e);
         let mut insert = self.connection.prepare_cached(&self.insert).map_err(fail)?;
         let geometry: &dyn ToSql = &geometry;
         let row = std::iter::once(geometry).chain(values.iter().map(|value| value as &dyn ToSql));
         let id = insert.insert(params_from_iter(row)).map_err(fail)?;
+        let Some(envelope) = envelope else { return Ok(()) };
         let [x0, x1, y0, y1] = envelope;
         let mut index = self.connection.prepare_cached(&self.index).map_err(fail)?;
         index.execute(params![id, x0, x1, y0, y1]).map_err(fail)?;
@@ -259,11 +299,24 @@ impl Writer {
     }
 }
 
+/// Checks that there is a value of the right type for each column.
+pub(crate) fn check_values(columns: &[Column], values: &[Value]) -> Result<()> {
+    if values.len() == columns.len() && values.iter().zip(columns).all(|(value, column)| value.fits(column.kind)) {
+        return Ok(());
+    }
+    Err(Error::bad_argument(
+        format!("attribute values {values:?}"),
+        format!("one for each of {columns:?}"),
+        "pass values of the columns' types",
+    ))
+}
+
 fn sql_error(file: &Path, error: rusqlite::Error) -> Error {
     Error::io("write", file, std::io::Error::other(error))
 }
 
-fn check_names(layer: &Layer<'_>) -> Result<()> {
+/// Checks that names can stand in a database, and in the other formats as well.
+pub(crate) fn check_names(layer: &str, columns: &[Column]) -> Result<()> {
     let is_plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -272,16 +325,16 @@ fn check_names(layer: &Layer<'_>) -> Result<()> {
         let lower = name.to_ascii_lowercase();
         ["gpkg_", "sqlite_", "rtree_"].iter().any(|prefix| lower.starts_with(prefix))
     };
-    if !is_plain(layer.table) || is_reserved(layer.table) {
+    if !is_plain(layer) || is_reserved(layer) {
         return Err(Error::bad_argument(
-            format!("layer name '{}'", layer.table),
+            format!("layer name '{}'", layer),
             "letters, digits and underscores, beginning with a letter and not with gpkg_, rtree_ or sqlite_",
             "rename the layer",
         ));
     }
     // SQLite's column names do not know case.
     let mut taken = vec!["fid".to_owned(), "geom".to_owned()];
-    for column in layer.columns {
+    for column in columns {
         let lower = column.name.to_ascii_lowercase();
         if !is_plain(&column.name) || taken.contains(&lower) {
             return Err(Error::bad_argument(
@@ -296,7 +349,12 @@ fn check_names(layer: &Layer<'_>) -> Result<()> {
 }
 
 /// Header, tables and metadata (OGC 12-128r17, clauses 1.1.1, 1.1.2, 1.1.3, 2.1, annex F.3).
-fn begin(connection: &Connection, layer: &Layer<'_>, srs: &SpatialReference) -> rusqlite::Result<()> {
+fn begin(
+    connection: &Connection,
+    layer: &Layer<'_>,
+    srs: &SpatialReference,
+    geometry_type: GeometryType,
+) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
     connection.pragma_update(None, "application_id", 0x4750_4B47)?; // "GPKG"
     connection.pragma_update(None, "user_version", 10_300)?; // 1.3.0
@@ -338,8 +396,10 @@ fn begin(connection: &Connection, layer: &Layer<'_>, srs: &SpatialReference) -> 
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, srs_id) VALUES (?1, 'features', ?1, ?2, ?3)",
         params![table, layer.description, srs.id],
     )?;
-    connection
-        .execute("INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'POLYGON', ?, 0, 0)", params![table, srs.id])?;
+    connection.execute(
+        "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', ?, ?, 0, 0)",
+        params![table, geometry_type.name(), srs.id],
+    )?;
     connection.execute(
         "INSERT INTO gpkg_extensions VALUES (?, 'geom', 'gpkg_rtree_index', 'http://www.geopackage.org/spec130/#extension_rtree', 'write-only')",
         params![table],
@@ -354,8 +414,9 @@ fn begin(connection: &Connection, layer: &Layer<'_>, srs: &SpatialReference) -> 
         columns += &format!(", \"{}\" {kind}", column.name);
     }
     connection.execute_batch(&format!(
-        "CREATE TABLE \"{table}\" (\"fid\" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \"geom\" POLYGON{columns});
-        CREATE VIRTUAL TABLE \"rtree_{table}_geom\" USING rtree(id, minx, maxx, miny, maxy);"
+        "CREATE TABLE \"{table}\" (\"fid\" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, \"geom\" {}{columns});
+        CREATE VIRTUAL TABLE \"rtree_{table}_geom\" USING rtree(id, minx, maxx, miny, maxy);",
+        geometry_type.name()
     ))
 }
 
@@ -394,13 +455,14 @@ fn index_triggers(table: &str) -> String {
     .concat()
 }
 
-/// min x, max x, min y, max y of the exterior.
-fn envelope(polygon: &Polygon<f64>) -> Result<[f64; 4]> {
+/// min x, max x, min y, max y of the exteriors.
+pub(crate) fn envelope(polygons: &[Polygon<f64>]) -> Result<[f64; 4]> {
     let mut found = [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY];
-    for &(x, y) in &polygon.exterior {
+    for &(x, y) in polygons.iter().flat_map(|polygon| &polygon.exterior) {
         found = [found[0].min(x), found[1].max(x), found[2].min(y), found[3].max(y)];
     }
-    if polygon.rings().flatten().all(|&(x, y)| x.is_finite() && y.is_finite()) && found[0].is_finite() {
+    let mut all = polygons.iter().flat_map(Polygon::rings).flatten();
+    if all.all(|&(x, y)| x.is_finite() && y.is_finite()) && found[0].is_finite() {
         return Ok(found);
     }
     Err(Error::bad_argument(
@@ -411,26 +473,46 @@ fn envelope(polygon: &Polygon<f64>) -> Result<[f64; 4]> {
 }
 
 /// `GeoPackageBinary` (clause 2.1.3): header with envelope, then little-endian WKB (OGC 06-103r4, section 8).
-fn encode(polygon: &Polygon<f64>, srs_id: i32, envelope: [f64; 4]) -> Result<Vec<u8>> {
+fn encode(
+    srs_id: i32,
+    envelope: Option<[f64; 4]>,
+    geometry: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+) -> Result<Vec<u8>> {
     const VERSION_1: u8 = 0;
     const LITTLE_ENDIAN_ENVELOPE_XY: u8 = 0b0000_0011;
-    let count = |n: usize| {
-        u32::try_from(n).map_err(|_| Error::bad_argument(format!("{n} vertices"), "fewer than 2^32", "split the scene"))
-    };
-    let vertices: usize = polygon.rings().map(Vec::len).sum();
-    let mut bytes = Vec::with_capacity(49 + 4 * (1 + polygon.holes.len()) + 16 * vertices);
-    bytes.extend(b"GP");
-    bytes.extend([VERSION_1, LITTLE_ENDIAN_ENVELOPE_XY]);
+    const LITTLE_ENDIAN_EMPTY: u8 = 0b0001_0001;
+    let mut bytes = b"GP".to_vec();
+    bytes.extend([VERSION_1, if envelope.is_some() { LITTLE_ENDIAN_ENVELOPE_XY } else { LITTLE_ENDIAN_EMPTY }]);
     bytes.extend(srs_id.to_le_bytes());
-    bytes.extend(envelope.iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(envelope.iter().flatten().flat_map(|v| v.to_le_bytes()));
+    geometry(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn encode_parts(bytes: &mut Vec<u8>, polygons: &[Polygon<f64>]) -> Result<()> {
+    bytes.push(1); // little endian
+    bytes.extend(6_u32.to_le_bytes()); // multipolygon
+    bytes.extend(wkb_count(polygons.len())?);
+    polygons.iter().try_for_each(|polygon| encode_polygon(bytes, polygon))
+}
+
+fn encode_polygon(bytes: &mut Vec<u8>, polygon: &Polygon<f64>) -> Result<()> {
+    let vertices: usize = polygon.rings().map(Vec::len).sum();
+    bytes.reserve(9 + 4 * (1 + polygon.holes.len()) + 16 * vertices);
     bytes.push(1); // little endian
     bytes.extend(3_u32.to_le_bytes()); // polygon
-    bytes.extend(count(1 + polygon.holes.len())?.to_le_bytes());
+    bytes.extend(wkb_count(1 + polygon.holes.len())?);
     for ring in polygon.rings() {
-        bytes.extend(count(ring.len())?.to_le_bytes());
+        bytes.extend(wkb_count(ring.len())?);
         bytes.extend(ring.iter().flat_map(|&(x, y)| [x.to_le_bytes(), y.to_le_bytes()]).flatten());
     }
-    Ok(bytes)
+    Ok(())
+}
+
+fn wkb_count(n: usize) -> Result<[u8; 4]> {
+    let count = u32::try_from(n)
+        .map_err(|_| Error::bad_argument(format!("{n} vertices"), "fewer than 2^32", "split the scene"))?;
+    Ok(count.to_le_bytes())
 }
 
 #[cfg(test)]

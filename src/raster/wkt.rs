@@ -286,6 +286,105 @@ fn projected_wkt(name: &str, definition: &str) -> Option<String> {
     ))
 }
 
+/// ESRI's spelling of a CRS, for `.prj` files, from OGC's. `None` for methods it does not know.
+///
+/// The difference is in names: `GCS_` and `D_` before those of a geographic CRS and a datum, `Degree` and `Meter`, other names of methods, and no
+/// authorities, axes or shifts between datums. Polar stereographic maps have a method for each pole, with the latitude of true scale as a parallel.
+pub(crate) fn esri_wkt(text: &str) -> Option<String> {
+    let (root, _) = parse_node(text, 0)?;
+    let geographic = if root.keyword == "GEOGCS" { &root } else { root.child("GEOGCS")? };
+    let datum = geographic.child("DATUM")?;
+    let spheroid = datum.child("SPHEROID")?;
+    let (a, inverse_flattening) = (spheroid.numbers.first()?, spheroid.numbers.get(1)?);
+    let plain = |name: &str| name.replace([' ', '/', '-'], "_").replace("___", "_");
+    let datum_name = match plain(datum.name().trim_start_matches("D_")).as_str() {
+        "North_American_Datum_1983" => "North_American_1983".to_owned(),
+        "North_American_Datum_1927" => "North_American_1927".to_owned(),
+        "European_Terrestrial_Reference_System_1989" => "ETRS_1989".to_owned(),
+        other => other.to_owned(),
+    };
+    let spheroid_name = match spheroid.name() {
+        "WGS 84" => "WGS_1984".to_owned(),
+        other => plain(other),
+    };
+    let geographic_name = match geographic.name() {
+        "WGS 84" => "GCS_WGS_1984".to_owned(),
+        "NAD83" => "GCS_North_American_1983".to_owned(),
+        "NAD27" => "GCS_North_American_1927".to_owned(),
+        "ETRS89" => "GCS_ETRS_1989".to_owned(),
+        other => format!("GCS_{}", plain(other.trim_start_matches("GCS_"))),
+    };
+    let prime = geographic.child("PRIMEM").and_then(|node| node.numbers.first()).copied().unwrap_or(0.0);
+    let number = |value: f64| format!("{value:?}");
+    let base = format!(
+        r#"GEOGCS["{geographic_name}",DATUM["D_{datum_name}",SPHEROID["{spheroid_name}",{},{}]],PRIMEM["Greenwich",{}],UNIT["Degree",0.0174532925199433]]"#,
+        number(*a),
+        number(*inverse_flattening),
+        number(prime),
+    );
+    if root.keyword == "GEOGCS" {
+        return Some(base);
+    }
+    let origin = root.parameter(&["latitude_of_origin"]).unwrap_or(0.0);
+    let method = root.child("PROJECTION")?.name().to_ascii_lowercase();
+    let projection = match method.as_str() {
+        "transverse_mercator" => "Transverse_Mercator",
+        "albers" | "albers_conic_equal_area" => "Albers",
+        "lambert_conformal_conic" | "lambert_conformal_conic_1sp" | "lambert_conformal_conic_2sp" => {
+            "Lambert_Conformal_Conic"
+        }
+        "lambert_azimuthal_equal_area" => "Lambert_Azimuthal_Equal_Area",
+        "stereographic_north_pole" => "Stereographic_North_Pole",
+        "stereographic_south_pole" => "Stereographic_South_Pole",
+        "polar_stereographic" if origin < 0.0 => "Stereographic_South_Pole",
+        "polar_stereographic" => "Stereographic_North_Pole",
+        _ => return None,
+    };
+    let is_polar = method == "polar_stereographic";
+    let mut parameters = String::new();
+    for node in root.children.iter().filter(|node| node.keyword == "PARAMETER") {
+        let value = number(*node.numbers.first()?);
+        let name = match node.name().to_ascii_lowercase().as_str() {
+            "false_easting" => "False_Easting",
+            "false_northing" => "False_Northing",
+            "central_meridian" | "longitude_of_origin" => "Central_Meridian",
+            "longitude_of_center" if projection != "Transverse_Mercator" => "Central_Meridian",
+            "latitude_of_origin" if is_polar => "Standard_Parallel_1",
+            "latitude_of_origin" | "latitude_of_center" => "Latitude_Of_Origin",
+            "standard_parallel_1" => "Standard_Parallel_1",
+            "standard_parallel_2" => "Standard_Parallel_2",
+            // ESRI's polar methods with a standard parallel have no scale.
+            "scale_factor" if is_polar && value == "1.0" => continue,
+            "scale_factor" if is_polar => return None,
+            "scale_factor" => "Scale_Factor",
+            _ => return None,
+        };
+        parameters += &format!(r#"PARAMETER["{name}",{value}],"#);
+        // With one standard parallel ESRI wants it named.
+        if method == "lambert_conformal_conic_1sp" && name == "Latitude_Of_Origin" {
+            parameters += &format!(r#"PARAMETER["Standard_Parallel_1",{value}],"#);
+        }
+    }
+    let unit = root.child("UNIT").and_then(|unit| unit.numbers.first()).copied().unwrap_or(1.0);
+    let unit_name = if unit == 1.0 {
+        "Meter"
+    } else if unit == 0.3048 {
+        "Foot"
+    } else if (unit - 1200.0 / 3937.0).abs() < 1e-12 {
+        "Foot_US"
+    } else {
+        "Unknown"
+    };
+    let name = match root.name().strip_prefix("WGS 84 / ") {
+        Some(rest) => format!("WGS_1984_{}", plain(rest).replace("zone", "Zone")),
+        None => plain(root.name()),
+    };
+    Some(format!(
+        r#"PROJCS["{name}",{base},PROJECTION["{projection}"],{parameters}UNIT["{unit_name}",{}]]"#,
+        number(unit)
+    ))
+}
+
 /// The EPSG code of the whole text: its `AUTHORITY`, or its `ID` in well-known text 2.
 pub(crate) fn epsg_of(text: &str) -> Option<u32> {
     let (root, _) = parse_node(text, 0)?;
@@ -359,6 +458,44 @@ mod tests {
         let definition = "+proj=cea +lat_ts=30 +datum=WGS84 +units=m";
         assert_eq!(proj_extension(&custom(definition)).as_deref(), Some(definition));
         assert_eq!(proj_extension(&custom("+proj=cea +a=1 +b=1")), None);
+    }
+
+    #[test]
+    fn esri_spelling() {
+        let utm = crate::raster::Crs::from_epsg(32611).expect("a registered code").wkt();
+        let text = esri_wkt(&utm).expect("a known method");
+        assert!(
+            text.starts_with(r#"PROJCS["WGS_1984_UTM_Zone_11N",GEOGCS["GCS_WGS_1984",DATUM["D_WGS_1984""#),
+            "{text}"
+        );
+        assert!(text.ends_with(r#"UNIT["Meter",1.0]]"#) && !text.contains("AUTHORITY"), "{text}");
+        for code in [32611, 32733, 3413, 3031, 4326, 25832, 3035, 2056, 3338, 3978, 27700, 26911] {
+            let crs = crate::raster::Crs::from_epsg(code).expect("a registered code");
+            // Swiss and other oblique methods have no counterpart here.
+            let Some(text) = esri_wkt(&crs.wkt()) else {
+                assert_eq!(code, 2056);
+                continue;
+            };
+            let back = crate::raster::Crs::from_wkt(&text);
+            let middle = if crs.geographic { (10.0, 50.0) } else { crs_middle(code) };
+            let (a, b) = (crs.longitude_latitude(middle.0, middle.1), back.longitude_latitude(middle.0, middle.1));
+            let (a, b) = (a.expect("on the map"), b.expect("on the map"));
+            // Old datums lose their shift; it is below a thousandth of a degree times a few.
+            assert!((a.0 - b.0).abs() < 3e-3 && (a.1 - b.1).abs() < 3e-3, "{code}: {a:?} {b:?} {text}");
+        }
+        assert_eq!(esri_wkt("LOCAL_CS[\"here\",UNIT[\"metre\",1]]"), None);
+    }
+
+    /// A point of a projected CRS's country.
+    fn crs_middle(code: u32) -> (f64, f64) {
+        match code {
+            3413 => (3e5, -1.2e6),
+            3031 => (-1e5, 2e5),
+            3035 => (4_321_000.0, 3_210_000.0),
+            3338 | 3978 => (1e5, 9e5),
+            27700 => (400_000.0, 200_000.0),
+            _ => (480_000.0, 5_780_000.0),
+        }
     }
 
     #[test]

@@ -1,31 +1,69 @@
 //! GeoJSON (RFC 7946), and the `crs` member of its forerunner of 2008 that GDAL still writes.
 //!
-//! The crate `geojson` would keep every property in memory; only geometries are wanted here, and serde skips the rest.
+//! The crate `geojson` would keep every property in memory; where geometries alone are wanted, serde skips the rest.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::features::{common_type, fitted};
+use super::flatgeobuf::Sink;
 use super::{Found, damaged, wrong_geometry};
 use crate::error::{self, Error};
 use crate::raster::crs::Crs;
+use crate::raster::geopackage::{Column, ColumnType, Value as Attribute};
 use crate::raster::polygons::Ring;
 
 /// Any object of a GeoJSON text. Members of other kinds of objects are absent.
+/// `P` is what is kept of the properties.
 #[derive(Deserialize)]
-struct Object {
+#[serde(bound(deserialize = "P: Deserialize<'de> + Default"))]
+struct Object<P> {
     #[serde(rename = "type")]
     kind: String,
     /// Absent is RFC 7946's WGS 84; `null` is "unknown" by the rules of 2008.
     #[serde(default, deserialize_with = "present")]
     crs: Option<Value>,
-    features: Option<Vec<Object>>,
-    geometry: Option<Box<Object>>,
-    geometries: Option<Vec<Object>>,
+    features: Option<Vec<Object<P>>>,
+    geometry: Option<Box<Object<P>>>,
+    geometries: Option<Vec<Object<P>>>,
     coordinates: Option<Nested>,
+    #[serde(default)]
+    properties: P,
+}
+
+/// The properties of a feature, in the file's order.
+#[derive(Default)]
+struct Properties(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Properties;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<Properties, E> {
+                Ok(Properties::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Properties(pairs))
+            }
+        }
+        deserializer.deserialize_any(Visit)
+    }
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -98,17 +136,113 @@ impl Nested {
 }
 
 pub(super) fn read(path: &Path) -> error::Result<Found> {
-    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    let root: Object =
-        serde_json::from_slice(text).map_err(|e| damaged(path, format!("text that is not GeoJSON ({e})")))?;
+    let root = root::<IgnoredAny>(path)?;
     let mut polygons = Vec::new();
     collect(path, &root, &mut polygons)?;
     Ok((polygons, crs(path, root.crs.as_ref())?))
 }
 
+fn root<P: DeserializeOwned + Default>(path: &Path) -> error::Result<Object<P>> {
+    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    serde_json::from_slice(text).map_err(|e| damaged(path, format!("text that is not GeoJSON ({e})")))
+}
+
+/// More properties than this are not those of one kind of feature.
+const MOST_COLUMNS: usize = 1000;
+
+/// Passes every feature with its properties to `sink`; gives the columns and the CRS. A geometry by itself is a feature without properties.
+pub(super) fn parse(path: &Path, sink: Sink<'_>) -> error::Result<(Vec<Column>, Option<Crs>)> {
+    let root = root::<Properties>(path)?;
+    let crs = crs(path, root.crs.as_ref())?;
+    let mut features = Vec::new();
+    flatten(path, root, &mut features)?;
+    let mut columns: Vec<Column> = Vec::new();
+    // The types seen in each column; none yet for one of nulls.
+    let mut kinds: Vec<Option<ColumnType>> = Vec::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    for (name, value) in features.iter().flat_map(|(_, properties)| &properties.0) {
+        let column = match numbers.get(name) {
+            Some(column) => *column,
+            None if columns.len() == MOST_COLUMNS => {
+                return Err(damaged(path, format!("features with more than {MOST_COLUMNS} different properties")));
+            }
+            None => {
+                numbers.insert(name.clone(), columns.len());
+                columns.push(Column::new(name, ColumnType::Text));
+                kinds.push(None);
+                columns.len() - 1
+            }
+        };
+        let kind = match value {
+            Value::Null => continue,
+            Value::Bool(_) => ColumnType::Integer,
+            Value::Number(number) if number.is_i64() => ColumnType::Integer,
+            Value::Number(_) => ColumnType::Real,
+            _ => ColumnType::Text,
+        };
+        if let Some(known) = kinds.get_mut(column) {
+            *known = Some(known.map_or(kind, |known| common_type(known, kind)));
+        }
+    }
+    for (column, kind) in columns.iter_mut().zip(kinds) {
+        column.kind = kind.unwrap_or(ColumnType::Text);
+    }
+    for (object, properties) in features {
+        let mut values = vec![Attribute::Null; columns.len()];
+        for (name, value) in properties.0 {
+            let place = numbers.get(&name).and_then(|number| Some((values.get_mut(*number)?, columns.get(*number)?)));
+            if let Some((place, column)) = place {
+                *place = fitted(attribute(value), column.kind);
+            }
+        }
+        let mut polygons = Vec::new();
+        if let Some(object) = object {
+            collect(path, &object, &mut polygons)?;
+        }
+        sink(polygons, values)?;
+    }
+    Ok((columns, crs))
+}
+
+/// A geometry, and what is known of it.
+type Flat = (Option<Box<Object<Properties>>>, Properties);
+
+/// The features below an object.
+fn flatten(path: &Path, mut object: Object<Properties>, features: &mut Vec<Flat>) -> error::Result<()> {
+    match object.kind.as_str() {
+        "FeatureCollection" => {
+            let all = object.features.take().ok_or_else(|| damaged(path, "a FeatureCollection without features"))?;
+            all.into_iter().try_for_each(|feature| flatten(path, feature, features))
+        }
+        "Feature" => {
+            features.push((object.geometry.take(), object.properties));
+            Ok(())
+        }
+        _ => {
+            features.push((Some(Box::new(object)), Properties::default()));
+            Ok(())
+        }
+    }
+}
+
+/// A property as an attribute; lists and objects as their text.
+fn attribute(value: Value) -> Attribute {
+    match value {
+        Value::Null => Attribute::Null,
+        Value::Bool(value) => Attribute::Integer(i64::from(value)),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(value), _) => Attribute::Integer(value),
+            (None, Some(value)) => Attribute::Real(value),
+            (None, None) => Attribute::Null,
+        },
+        Value::String(text) => Attribute::Text(text),
+        other => Attribute::Text(other.to_string()),
+    }
+}
+
 /// Gathers all polygons below an object. The parser has bounded the depth.
-fn collect(path: &Path, object: &Object, polygons: &mut Vec<Vec<Ring<f64>>>) -> error::Result<()> {
+fn collect<P>(path: &Path, object: &Object<P>, polygons: &mut Vec<Vec<Ring<f64>>>) -> error::Result<()> {
     let wrong = || damaged(path, format!("a {} whose coordinates are not those of one", object.kind));
     match object.kind.as_str() {
         "FeatureCollection" => {

@@ -5,12 +5,25 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::features::fitted;
+use super::flatgeobuf::Sink;
 use super::{Found, damaged, wrong_geometry};
 use crate::error::{self, Error};
 use crate::raster::crs::Crs;
+use crate::raster::geopackage::{Column, ColumnType, Value};
 use crate::raster::polygons::Ring;
 
 pub(super) fn read(path: &Path) -> error::Result<Found> {
+    let mut polygons = Vec::new();
+    let (_, crs) = parse(path, false, &mut |parts, _| {
+        polygons.extend(parts);
+        Ok(())
+    })?;
+    Ok((polygons, crs))
+}
+
+/// Passes every feature to `sink`, with its attributes if they are wanted; gives the columns and the CRS.
+pub(super) fn parse(path: &Path, with_values: bool, sink: Sink<'_>) -> error::Result<(Vec<Column>, Option<Crs>)> {
     let fail = |e: rusqlite::Error| damaged(path, format!("a database that cannot be read as a GeoPackage ({e})"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags).map_err(fail)?;
@@ -39,12 +52,15 @@ pub(super) fn read(path: &Path) -> error::Result<Found> {
             "extract it with ogr2ogr polygons.gpkg file.gpkg LAYER",
         ));
     };
+    let columns = if with_values { columns(&database, table, column).map_err(fail)? } else { Vec::new() };
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let query = format!("SELECT {} FROM {}", quoted(column), quoted(table));
+    let names: Vec<String> =
+        std::iter::once(column).chain(columns.iter().map(|c| &c.name)).map(|n| quoted(n)).collect();
+    let query = format!("SELECT {} FROM {}", names.join(", "), quoted(table));
     let mut features = database.prepare(&query).map_err(fail)?;
     let mut rows = features.query([]).map_err(fail)?;
-    let mut polygons = Vec::new();
     while let Some(row) = rows.next().map_err(fail)? {
+        let mut polygons = Vec::new();
         match row.get_ref(0).map_err(fail)? {
             ValueRef::Null => {}
             ValueRef::Blob(bytes) => geometry(bytes, &mut polygons).map_err(|wrong| match wrong {
@@ -53,8 +69,41 @@ pub(super) fn read(path: &Path) -> error::Result<Found> {
             })?,
             other => return Err(damaged(path, format!("a geometry stored as {}", other.data_type()))),
         }
+        let value = |(number, column): (usize, &Column)| {
+            let value = match row.get_ref(number + 1)? {
+                ValueRef::Integer(value) => Value::Integer(value),
+                ValueRef::Real(value) => Value::Real(value),
+                ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                ValueRef::Null | ValueRef::Blob(_) => Value::Null,
+            };
+            Ok(fitted(value, column.kind))
+        };
+        let values: rusqlite::Result<Vec<Value>> = columns.iter().enumerate().map(value).collect();
+        sink(polygons, values.map_err(fail)?)?;
     }
-    Ok((polygons, crs(&database, *srs).map_err(fail)?))
+    Ok((columns, crs(&database, *srs).map_err(fail)?))
+}
+
+/// The attributes of a layer: all but its geometry, its key and binary ones, with the types that SQLite makes of their declarations.
+fn columns(database: &Connection, table: &str, geometry: &str) -> rusqlite::Result<Vec<Column>> {
+    let mut query = database.prepare("SELECT name, upper(type), pk FROM pragma_table_info(?)")?;
+    let found: rusqlite::Result<Vec<(String, String, i64)>> =
+        query.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect();
+    let has = |kind: &str, parts: &[&str]| parts.iter().any(|part| kind.contains(part));
+    let attributes = found?
+        .into_iter()
+        .filter(|(name, kind, key)| !name.eq_ignore_ascii_case(geometry) && *key == 0 && !has(kind, &["BLOB"]));
+    let column = |(name, kind, _): (String, String, i64)| {
+        let kind = if has(&kind, &["INT", "BOOL"]) {
+            ColumnType::Integer
+        } else if has(&kind, &["REAL", "FLOA", "DOUB"]) {
+            ColumnType::Real
+        } else {
+            ColumnType::Text
+        };
+        Column { name, kind }
+    };
+    Ok(attributes.map(column).collect())
 }
 
 /// The reference system of a layer. -1 and 0 stand for unknown ones.

@@ -1,20 +1,36 @@
-//! Polygons in: GeoJSON, GeoPackage and Shapefile, onto the pixels of a grid.
+//! Polygons in and out: GeoJSON, GeoPackage, FlatGeobuf and Shapefile; onto the pixels of a grid.
 //!
-//! Attributes are not read. Files are untrusted: every count is held against the bytes that are there before memory is asked for.
+//! [`Shapes`] are polygons alone, [`Features`] have attributes. [`ShapeWriter`] writes them. Files are untrusted: every count is held against the bytes that are there before memory
+//! is asked for.
 
+mod dbase;
+pub mod features;
+mod flatbuffer;
+mod flatgeobuf;
+mod flatgeobuf_write;
 mod geojson;
+mod geojson_write;
 mod geopackage;
+pub(crate) mod placement;
 mod shapefile;
+mod shapefile_write;
+pub mod style;
+pub mod writer;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::raster::crs::{Crs, Transformer};
+use crate::raster::crs::Crs;
+pub use crate::raster::geopackage::{Column, ColumnType, Value};
 use crate::raster::grid::Grid;
 use crate::raster::polygons::Ring;
 use crate::raster::rasterise::burn;
+pub use features::{Feature, Features};
+use placement::Placement;
+pub use style::write_style;
+pub use writer::{Layer, ShapeWriter};
 
 /// The polygons of a file.
 #[derive(Debug, Clone)]
@@ -35,6 +51,8 @@ pub enum Format {
     GeoPackage,
     /// ESRI Shapefile: the `.shp` with its `.prj` beside it.
     Shapefile,
+    /// FlatGeobuf, version 3.
+    FlatGeobuf,
 }
 
 impl Format {
@@ -56,6 +74,8 @@ impl Format {
             Some(Self::GeoPackage)
         } else if start.starts_with(&shapefile::FILE_CODE.to_be_bytes()) {
             Some(Self::Shapefile)
+        } else if start.starts_with(&flatgeobuf::MAGIC[..7]) {
+            Some(Self::FlatGeobuf)
         } else if text.starts_with(b"{") {
             Some(Self::GeoJson)
         } else {
@@ -74,6 +94,7 @@ impl Shapes {
             Format::GeoJson => geojson::read(path)?,
             Format::GeoPackage => geopackage::read(path)?,
             Format::Shapefile => shapefile::read(path)?,
+            Format::FlatGeobuf => flatgeobuf::read(path)?,
         };
         if let Some((x, y)) = polygons.iter().flatten().flatten().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
             return Err(damaged(path, format!("the vertex ({x}, {y})")));
@@ -104,106 +125,14 @@ impl Shapes {
             )
         })?;
         mask.resize(grid.len(), false);
-        let known = |crs: Option<&Crs>| crs.or(assumed).filter(|crs| !crs.proj.is_empty()).or(assumed).cloned();
-        let (Some(own), Some(target)) = (known(self.crs.as_ref()), known(grid.crs.as_ref())) else {
-            let (found, remedy) = if known(self.crs.as_ref()).is_none() {
-                (
-                    "polygons without a known CRS",
-                    "give --assume-crs EPSG:CODE, or write one with ogr2ogr -a_srs EPSG:CODE",
-                )
-            } else {
-                (
-                    "polygons for a grid without a known CRS",
-                    "give --assume-crs EPSG:CODE, or gdal_edit.py -a_srs EPSG:CODE",
-                )
-            };
-            return Err(Error::bad_file(&self.path, found, "CRSs that are known", remedy));
-        };
-        if own.is_same(&target) {
-            for polygon in &self.polygons {
-                let pixels = |&(x, y): &(f64, f64)| grid.pixel_at(x, y);
-                let rings: Vec<Ring<f64>> = polygon.iter().map(|ring| ring.iter().map(pixels).collect()).collect();
-                burn(&rings, grid.width, &mut mask);
-            }
-            return Ok(mask);
-        }
-        let to_earth = Transformer::to_longitude_latitude(&own)?;
-        let to_map = Transformer::from_longitude_latitude(&target)?;
-        let reach = Reach::of(grid, &Transformer::to_longitude_latitude(&target)?);
+        let placement = Placement::new(&self.path, self.crs.as_ref(), grid, assumed)?;
         for polygon in &self.polygons {
-            let on_earth = transformed(polygon, |x, y| to_earth.apply(x, y)).map_err(|e| self.blame(e))?;
-            if reach.touches(&on_earth) {
-                let to_pixels = |x, y| to_map.apply(x, y).map(|(x, y)| grid.pixel_at(x, y));
-                burn(&transformed(&on_earth, to_pixels).map_err(|e| self.blame(e))?, grid.width, &mut mask);
+            if let Some(rings) = placement.pixels(polygon)? {
+                burn(&rings, grid.width, &mut mask);
             }
         }
         Ok(mask)
     }
-
-    /// Says which file a point comes from.
-    fn blame(&self, error: Error) -> Error {
-        match error {
-            Error::BadArgument { found, expected, remedy } => Error::bad_file(&self.path, found, expected, remedy),
-            other => other,
-        }
-    }
-}
-
-fn transformed(rings: &[Ring<f64>], point: impl Fn(f64, f64) -> Result<(f64, f64)>) -> Result<Vec<Ring<f64>>> {
-    rings.iter().map(|ring| ring.iter().map(|&(x, y)| point(x, y)).collect()).collect()
-}
-
-/// Samples along each side of a grid, for its place on the Earth.
-const SAMPLES: u32 = 33;
-
-/// Where on the Earth a grid lies, in degrees, generously.
-#[derive(Debug)]
-struct Reach {
-    longitude: f64,
-    half_width: f64,
-    south: f64,
-    north: f64,
-}
-
-impl Reach {
-    fn of(grid: &Grid, to_earth: &Transformer) -> Self {
-        let at = |col: f64, row: f64| {
-            let (x, y) = grid.position(grid.width as f64 * col, grid.height as f64 * row);
-            to_earth.apply(x, y).ok()
-        };
-        let steps = || (0..SAMPLES).map(|step| f64::from(step) / f64::from(SAMPLES - 1));
-        // Corners of a map of a hemisphere lie beside the Earth.
-        let places: Vec<(f64, f64)> = steps().flat_map(|row| steps().filter_map(move |col| at(col, row))).collect();
-        let longitude = at(0.5, 0.5).map_or(0.0, |place| place.0);
-        let half_width = places.iter().map(|place| apart(place.0, longitude).abs()).fold(0.0, f64::max);
-        let south = places.iter().map(|place| place.1).fold(90.0, f64::min);
-        let north = places.iter().map(|place| place.1).fold(-90.0, f64::max);
-        // Between samples there may be a little more, around a pole all longitudes.
-        let margin = 0.1 + 0.1 * (north - south).max(half_width);
-        let (south, north) = (south - margin, north + margin);
-        let polar = south < -80.0 || north > 80.0;
-        Self {
-            longitude,
-            half_width: if polar || half_width > 60.0 || places.is_empty() { 180.0 } else { half_width + margin },
-            south: if polar && south < 0.0 || places.is_empty() { -90.0 } else { south },
-            north: if polar && north > 0.0 || places.is_empty() { 90.0 } else { north },
-        }
-    }
-
-    /// Whether a polygon's bounding box in degrees meets the grid's.
-    fn touches(&self, rings: &[Ring<f64>]) -> bool {
-        let range = |values: &mut dyn Iterator<Item = f64>| {
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
-        };
-        let (south, north) = range(&mut rings.iter().flatten().map(|place| place.1));
-        let (west, east) = range(&mut rings.iter().flatten().map(|place| apart(place.0, self.longitude)));
-        south <= self.north && north >= self.south && west <= self.half_width && east >= -self.half_width
-    }
-}
-
-/// The difference of two longitudes, -180 to 180 degrees.
-fn apart(a: f64, b: f64) -> f64 {
-    (a - b + 180.0).rem_euclid(360.0) - 180.0
 }
 
 /// Polygons as the readers give them, with their CRS.
@@ -220,7 +149,9 @@ fn wrong_geometry(path: &Path, found: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::placement::apart;
     use super::*;
+    use crate::raster::crs::Transformer;
 
     fn shapes(polygons: Vec<Vec<Ring<f64>>>, crs: Option<Crs>) -> Shapes {
         Shapes { path: "polygons".into(), polygons, crs }

@@ -1,0 +1,334 @@
+//! A map of glaciers, glacier by glacier: ice split by the outlines of an inventory.
+//!
+//! All areas are those of outlines along pixel edges, on the WGS 84 ellipsoid where the CRS is known. Neighbours share their divide edge by edge.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::{Value as Json, json};
+
+use crate::atomic_file::StagedFiles;
+use crate::error::{Error, Result};
+use crate::evaluate::layer::{GLACIER, Source, UNKNOWN, with_crs};
+use crate::evaluate::reference::Reference;
+use crate::evaluate::table::csv;
+use crate::evaluate::territory::Territories;
+use crate::raster::area::area;
+use crate::raster::polygons::Polygon;
+use crate::raster::shapes::{Column, ColumnType, Layer, ShapeWriter, Value, write_style};
+use crate::raster::{Crs, Grid, RasterFile, Transformer, Window, check_same_grid};
+
+/// What an inventory is made of. Rasters share one grid; polygons are put on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// Classes, probabilities or polygons.
+    pub outlines: &'a Path,
+    /// Outlines of known glaciers with identifiers.
+    pub reference: &'a Path,
+    /// The attribute with the identifiers, where it is none of the usual ones.
+    pub id_column: Option<&'a str>,
+    /// Elevations, which share ice outside the reference among its glaciers.
+    pub elevation: Option<&'a Path>,
+    /// Confidences.
+    pub confidence: Option<&'a Path>,
+    /// A raster whose grid it is, where the outlines are polygons.
+    pub grid: Option<&'a Path>,
+    /// Stands in for a CRS that a file does not name or that is not known.
+    pub assumed_crs: Option<&'a Crs>,
+}
+
+/// One glacier as it was mapped.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The identifier of the reference, or `new-1`, `new-2`, ...
+    pub id: String,
+    /// Its name in the reference.
+    pub name: Option<String>,
+    /// Its outlines in pixel corners; none where no ice is left.
+    pub outlines: Vec<Polygon<u32>>,
+    /// Mapped area.
+    pub area_km2: f64,
+    /// Area of the whole reference outline, seen or not; `None` for a new glacier.
+    pub reference_km2: Option<f64>,
+    /// The part of the reference outline where the map has data, in pixels: `area_km2 = seen_km2 - lost_km2 + gained_km2`.
+    pub seen_km2: f64,
+    /// Inside the reference outline, mapped as no ice.
+    pub lost_km2: f64,
+    /// Ice outside the reference outline.
+    pub gained_km2: f64,
+    /// Mean confidence of its pixels of ice, where confidences are known.
+    pub mean_confidence: Option<f64>,
+    /// The smallest of them.
+    pub min_confidence: Option<f64>,
+    /// Pixels of ice.
+    pub pixels: u64,
+}
+
+/// An inventory of mapped glaciers.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    grid: Grid,
+    /// Reference glaciers of which something was seen, in the reference's order, then new ones in the order of their first pixel.
+    pub rows: Vec<Row>,
+    /// Reference glaciers of which no pixel with data was seen; they have no row.
+    pub not_seen: usize,
+    new: usize,
+    on_ellipsoid: bool,
+}
+
+/// What is counted in one pass over the pixels.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    ice: u64,
+    seen: u64,
+    confidence: f64,
+    lowest: f64,
+    confident: u64,
+}
+
+impl Inventory {
+    /// Reads the files and splits the ice.
+    ///
+    /// # Errors
+    /// A file cannot be read, rasters have different grids, polygons cannot be put on the grid, the reference has no identifiers or none of its
+    /// glaciers lies in the map, or memory does not suffice.
+    pub fn new(files: &Files<'_>) -> Result<Self> {
+        let assumed = files.assumed_crs;
+        let (grid, classes) = read_classes(files.outlines, files.grid, assumed)?;
+        let on_grid = |path: &Path| read_band(path, (files.outlines, &grid), assumed);
+        let reference = Reference::read(files.reference, files.id_column)?;
+        let mut territories = reference.territories(&grid, assumed)?;
+        let elevation = files.elevation.map(on_grid).transpose()?;
+        territories.spread(|i| classes.get(i) == Some(&GLACIER), elevation.as_deref(), pixel_size(&grid))?;
+        drop(elevation);
+        let confidence = files.confidence.map(on_grid).transpose()?;
+        let counts = count(&territories, &classes, confidence.as_deref());
+        drop(confidence);
+        let references = territories.references() as usize;
+        if counts.iter().take(references).all(|counts| counts.seen == 0) {
+            return Err(Error::bad_file(
+                files.reference,
+                "no glacier in which the map has data",
+                "outlines of glaciers of the same place",
+                "check that the files belong together, and their CRSs",
+            ));
+        }
+        let measure = Measure::new(&grid)?;
+        let windows = territories.windows();
+        let rows: Result<Vec<Option<Row>>> = (counts.par_iter().zip(&windows).enumerate())
+            .map(|(number, (counts, window))| {
+                let glacier = reference.glaciers.get(number).filter(|_| number < references);
+                let Some(window) = window.filter(|_| counts.ice + counts.seen > 0) else { return Ok(None) };
+                let owner = u32::try_from(number + 1).unwrap_or(u32::MAX);
+                let measured = |belongs: &(dyn Fn(u8, bool) -> bool + Sync)| {
+                    measure.outlines(&territories, window, |i| {
+                        let (own, inside) = territories.owner(i);
+                        own == owner && classes.get(i).is_some_and(|class| belongs(*class, inside))
+                    })
+                };
+                let (outlines, area_km2) = measured(&|class, _| class == GLACIER)?;
+                let (_, seen_km2) = measured(&|class, inside| inside && class != UNKNOWN)?;
+                let (_, lost_km2) = measured(&|class, inside| inside && class != UNKNOWN && class != GLACIER)?;
+                let (_, gained_km2) = measured(&|class, inside| !inside && class == GLACIER)?;
+                Ok(Some(Row {
+                    id: glacier
+                        .map_or_else(|| format!("new-{}", number + 1 - references), |glacier| glacier.id.clone()),
+                    name: glacier.and_then(|glacier| glacier.name.clone()),
+                    outlines,
+                    area_km2,
+                    reference_km2: glacier.map(|glacier| reference.area_km2(glacier, assumed)).transpose()?,
+                    seen_km2,
+                    lost_km2,
+                    gained_km2,
+                    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 pixels")]
+                    mean_confidence: (counts.confident > 0).then(|| counts.confidence / counts.confident as f64),
+                    min_confidence: (counts.confident > 0).then_some(counts.lowest),
+                    pixels: counts.ice,
+                }))
+            })
+            .collect();
+        let rows = rows?;
+        let not_seen = rows.iter().take(references).filter(|row| row.is_none()).count();
+        let new = rows.iter().skip(references).flatten().count();
+        let on_ellipsoid = measure.transformer.is_some();
+        Ok(Self { rows: rows.into_iter().flatten().collect(), not_seen, new, on_ellipsoid, grid })
+    }
+
+    /// Totals and all rows, without outlines.
+    #[must_use]
+    pub fn summary(&self) -> Json {
+        let sum = |value: &dyn Fn(&Row) -> f64| self.rows.iter().map(value).sum::<f64>();
+        let rows: Vec<Json> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "glacier_id": row.id,
+                    "name": row.name,
+                    "area_km2": row.area_km2,
+                    "reference_area_km2": row.reference_km2,
+                    "seen_km2": row.seen_km2,
+                    "lost_km2": row.lost_km2,
+                    "gained_km2": row.gained_km2,
+                    "mean_confidence": row.mean_confidence,
+                    "min_confidence": row.min_confidence,
+                    "pixels": row.pixels,
+                })
+            })
+            .collect();
+        json!({
+            "glaciers": self.rows.len() - self.new,
+            "new_glaciers": self.new,
+            "vanished_glaciers": self.rows.iter().filter(|row| row.pixels == 0).count(),
+            "not_seen_glaciers": self.not_seen,
+            "area_km2": sum(&|row| row.area_km2),
+            "seen_km2": sum(&|row| row.seen_km2),
+            "lost_km2": sum(&|row| row.lost_km2),
+            "gained_km2": sum(&|row| row.gained_km2),
+            "area_surface": if self.on_ellipsoid { "WGS 84 ellipsoid" } else { "plane" },
+            "rows": rows,
+        })
+    }
+
+    /// Stages the polygons (the format is that of the name), a table `.csv` and a style `.qml` beside them.
+    ///
+    /// # Errors
+    /// The format is not known or has no place for the polygons, or a file cannot be written.
+    pub fn stage(&self, target: &Path, description: &str, staged: &mut StagedFiles) -> Result<()> {
+        let columns = [
+            Column::new("glacier_id", ColumnType::Text),
+            Column::new("name", ColumnType::Text),
+            Column::new("area_km2", ColumnType::Real),
+            Column::new("reference_area_km2", ColumnType::Real),
+            Column::new("seen_km2", ColumnType::Real),
+            Column::new("lost_km2", ColumnType::Real),
+            Column::new("gained_km2", ColumnType::Real),
+            Column::new("mean_confidence", ColumnType::Real),
+            Column::new("min_confidence", ColumnType::Real),
+            Column::new("pixels", ColumnType::Integer),
+        ];
+        let crs = self.grid.crs.as_ref();
+        let layer = Layer { name: "inventory", description, crs, columns: &columns };
+        let mut writer = ShapeWriter::create(target, &layer)?;
+        let real = |value: Option<f64>| value.map_or(Value::Null, Value::Real);
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let values = vec![
+                Value::Text(row.id.clone()),
+                row.name.clone().map_or(Value::Null, Value::Text),
+                Value::Real(row.area_km2),
+                real(row.reference_km2),
+                Value::Real(row.seen_km2),
+                Value::Real(row.lost_km2),
+                Value::Real(row.gained_km2),
+                real(row.mean_confidence),
+                real(row.min_confidence),
+                Value::Integer(i64::try_from(row.pixels).unwrap_or(i64::MAX)),
+            ];
+            let polygons: Vec<Polygon<f64>> = row.outlines.iter().map(|polygon| polygon.to_map(&self.grid)).collect();
+            writer.add(&polygons, &values)?;
+            rows.push(values);
+        }
+        writer.finish(staged)?;
+        staged.stage_bytes(target.with_extension("csv"), csv(&columns, &rows).as_bytes())?;
+        write_style(target, staged)
+    }
+}
+
+/// Classes on their grid, or polygons on that of `grid`.
+pub(super) fn read_classes(path: &Path, grid: Option<&Path>, assumed: Option<&Crs>) -> Result<(Grid, Vec<u8>)> {
+    let source = Source::open(path)?;
+    let given = grid.map(RasterFile::open).transpose()?;
+    let given_grid = given.as_ref().map(|file| (file.path(), with_crs(file.grid(), assumed)));
+    let grid = match (source.grid(assumed), given_grid) {
+        (Some(own), Some((given, other))) => {
+            check_same_grid((path, &own), (given, &other))?;
+            own
+        }
+        (Some(own), None) => own,
+        (None, Some((_, given))) => given,
+        (None, None) => {
+            let remedy = "give --grid with a raster of the scene";
+            return Err(Error::bad_file(path, "polygons", "a raster, on whose pixels they are compared", remedy));
+        }
+    };
+    let (_, classes) = source.predicted(&grid, assumed)?;
+    Ok((grid, classes))
+}
+
+/// The values of a raster of one band on the grid of another file.
+pub(super) fn read_band(path: &Path, (of, grid): (&Path, &Grid), assumed: Option<&Crs>) -> Result<Vec<f32>> {
+    let file = RasterFile::open(path)?;
+    if file.bands().len() != 1 {
+        let found = format!("{} bands", file.bands().len());
+        return Err(Error::bad_file(path, found, "one band", "select it with gdal_translate -b"));
+    }
+    check_same_grid((of, grid), (path, &with_crs(file.grid(), assumed)))?;
+    file.read_window(0, grid.window())
+}
+
+/// Lengths of a pixel along columns and rows; those of degrees in proportion, at the grid's middle.
+pub(super) fn pixel_size(grid: &Grid) -> (f64, f64) {
+    let t = &grid.transform;
+    let latitude = grid.position(grid.width as f64 / 2.0, grid.height as f64 / 2.0).1;
+    let narrow = match &grid.crs {
+        Some(crs) if crs.geographic => latitude.to_radians().cos().abs().max(1e-3),
+        _ => 1.0,
+    };
+    ((t[0] * narrow).hypot(t[3]), (t[1] * narrow).hypot(t[4]))
+}
+
+fn count(territories: &Territories, classes: &[u8], confidence: Option<&[f32]>) -> Vec<Counts> {
+    let none = Counts { ice: 0, seen: 0, confidence: 0.0, lowest: f64::INFINITY, confident: 0 };
+    let mut counts = vec![none; territories.count() as usize];
+    for (i, class) in classes.iter().enumerate().filter(|(_, class)| **class != UNKNOWN) {
+        let (owner, inside) = territories.owner(i);
+        let Some(counts) = (owner as usize).checked_sub(1).and_then(|number| counts.get_mut(number)) else { continue };
+        counts.seen += u64::from(inside);
+        if *class == GLACIER {
+            counts.ice += 1;
+            if let Some(value) = confidence.and_then(|all| all.get(i)).filter(|value| !value.is_nan()) {
+                counts.confidence += f64::from(*value);
+                counts.lowest = counts.lowest.min(f64::from(*value));
+                counts.confident += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Outlines and their areas on a grid.
+#[derive(Debug)]
+pub(super) struct Measure<'a> {
+    grid: &'a Grid,
+    pub(super) transformer: Option<Transformer>,
+}
+
+impl<'a> Measure<'a> {
+    /// # Errors
+    /// The CRS has no supported projection.
+    pub(super) fn new(grid: &'a Grid) -> Result<Self> {
+        let known = grid.crs.as_ref().filter(|crs| !crs.proj.is_empty());
+        Ok(Self { grid, transformer: known.map(Transformer::to_longitude_latitude).transpose()? })
+    }
+
+    /// The outlines of the pixels that belong, and their area in km2.
+    pub(super) fn outlines(
+        &self,
+        territories: &Territories,
+        window: Window,
+        belongs: impl Fn(usize) -> bool,
+    ) -> Result<(Vec<Polygon<u32>>, f64)> {
+        let outlines = territories.outlines(window, belongs)?;
+        let mut km2 = 0.0;
+        for polygon in &outlines {
+            km2 += self.km2(polygon)?;
+        }
+        Ok((outlines, km2))
+    }
+
+    /// The area of a polygon in km2.
+    pub(super) fn km2(&self, polygon: &Polygon<u32>) -> Result<f64> {
+        area(&polygon.to_map(self.grid), self.transformer.as_ref()).map(|area| area.km2())
+    }
+}
