@@ -4,10 +4,14 @@
 //! page can run too.
 
 pub mod blend;
+pub mod extent;
 pub mod location;
+pub mod manifest;
 pub mod normalise;
+pub mod outlines;
 pub mod postprocess;
 pub mod predict;
 pub mod products;
 pub mod scene;
+pub mod spool;
 pub mod tiles;

@@ -1,6 +1,7 @@
 //! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons and what is made of them.
 
 pub mod area;
+pub mod cog;
 pub mod crs;
 pub mod gaps;
 mod gdal_metadata;
@@ -23,6 +24,6 @@ pub use crs::{Crs, GeoKeys, Transformer};
 pub use gaps::fill_gaps;
 pub use grid::{Grid, Window, check_same_grid};
 pub use read::{Band, RasterFile, SampleType};
-pub use shapes::Shapes;
+pub use shapes::{PixelShapes, Shapes};
 pub use terrain::slope_degrees;
 pub use write::{Metadata, write_bands, write_bytes, write_floats};

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::raster::crs::{Crs, Transformer};
 use crate::raster::grid::Grid;
 use crate::raster::polygons::Ring;
-use crate::raster::rasterise::burn;
+use crate::raster::rasterise::burn_rows;
 
 /// The polygons of a file.
 #[derive(Debug, Clone)]
@@ -104,6 +104,15 @@ impl Shapes {
             )
         })?;
         mask.resize(grid.len(), false);
+        self.on_grid(grid, assumed)?.burn_rows(0, &mut mask);
+        Ok(mask)
+    }
+
+    /// The polygons on the pixels of a grid, to be burnt row by row. See [`Shapes::burn`].
+    ///
+    /// # Errors
+    /// A CRS is not known or not supported, or a vertex has no place on the map.
+    pub fn on_grid(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<PixelShapes> {
         let known = |crs: Option<&Crs>| crs.or(assumed).filter(|crs| !crs.proj.is_empty()).or(assumed).cloned();
         let (Some(own), Some(target)) = (known(self.crs.as_ref()), known(grid.crs.as_ref())) else {
             let (found, remedy) = if known(self.crs.as_ref()).is_none() {
@@ -120,24 +129,22 @@ impl Shapes {
             return Err(Error::bad_file(&self.path, found, "CRSs that are known", remedy));
         };
         if own.is_same(&target) {
-            for polygon in &self.polygons {
-                let pixels = |&(x, y): &(f64, f64)| grid.pixel_at(x, y);
-                let rings: Vec<Ring<f64>> = polygon.iter().map(|ring| ring.iter().map(pixels).collect()).collect();
-                burn(&rings, grid.width, &mut mask);
-            }
-            return Ok(mask);
+            let pixels = |&(x, y): &(f64, f64)| grid.pixel_at(x, y);
+            let on_pixels = |polygon: &Vec<Ring<f64>>| polygon.iter().map(|r| r.iter().map(pixels).collect()).collect();
+            return Ok(PixelShapes { width: grid.width, polygons: self.polygons.iter().map(on_pixels).collect() });
         }
         let to_earth = Transformer::to_longitude_latitude(&own)?;
         let to_map = Transformer::from_longitude_latitude(&target)?;
         let reach = Reach::of(grid, &Transformer::to_longitude_latitude(&target)?);
+        let mut polygons = Vec::new();
         for polygon in &self.polygons {
             let on_earth = transformed(polygon, |x, y| to_earth.apply(x, y)).map_err(|e| self.blame(e))?;
             if reach.touches(&on_earth) {
                 let to_pixels = |x, y| to_map.apply(x, y).map(|(x, y)| grid.pixel_at(x, y));
-                burn(&transformed(&on_earth, to_pixels).map_err(|e| self.blame(e))?, grid.width, &mut mask);
+                polygons.push(transformed(&on_earth, to_pixels).map_err(|e| self.blame(e))?);
             }
         }
-        Ok(mask)
+        Ok(PixelShapes { width: grid.width, polygons })
     }
 
     /// Says which file a point comes from.
@@ -146,6 +153,32 @@ impl Shapes {
             Error::BadArgument { found, expected, remedy } => Error::bad_file(&self.path, found, expected, remedy),
             other => other,
         }
+    }
+}
+
+/// Polygons in pixel positions (column, row) of a grid.
+#[derive(Debug, Clone)]
+pub struct PixelShapes {
+    width: usize,
+    polygons: Vec<Vec<Ring<f64>>>,
+}
+
+impl PixelShapes {
+    /// Sets the pixels of some rows, of which `start` is the first, whose centres lie in a polygon; others stay as they are.
+    pub fn burn_rows(&self, start: usize, mask: &mut [bool]) {
+        for rings in &self.polygons {
+            burn_rows(rings, self.width, start, mask);
+        }
+    }
+
+    /// The least and the largest column and row of all vertices: left, top, right, bottom. `None` if there are none.
+    #[must_use]
+    pub fn bounds(&self) -> Option<[f64; 4]> {
+        let mut vertices = self.polygons.iter().flatten().flatten();
+        let &(x, y) = vertices.next()?;
+        Some(vertices.fold([x, y, x, y], |[left, top, right, bottom], &(x, y)| {
+            [left.min(x), top.min(y), right.max(x), bottom.max(y)]
+        }))
     }
 }
 
