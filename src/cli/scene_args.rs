@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use serde_json::{Value, json};
 
 use crate::cli::assumed_crs::parse_crs;
 use crate::error::Result;
@@ -50,6 +51,25 @@ impl SceneArgs {
             in_sar: self.in_sar.clone(),
             thermal: self.thermal.iter().cloned().collect(),
         }
+    }
+
+    /// The same options for other files.
+    pub(super) fn with_files(&self, files: SceneFiles) -> Self {
+        Self {
+            optical: files.optical,
+            elevation: files.elevation,
+            slope: files.slope,
+            co_pol_sar: files.co_pol_sar,
+            cross_pol_sar: files.cross_pol_sar,
+            in_sar: files.in_sar,
+            thermal: files.thermal.into_iter().next(),
+            ..self.clone()
+        }
+    }
+
+    /// How the rasters are read, for the report of a run.
+    pub(super) fn settings(&self) -> Value {
+        json!({ "assume_crs": self.assume_crs })
     }
 
     /// Opens what a model with `features` takes.

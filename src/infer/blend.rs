@@ -81,9 +81,9 @@ impl Blend {
         let Some(shared) = self.tiling.overlap(window) else {
             return Err(defect(format!("the window {window:?}"), "a window that touches the scene".into()));
         };
-        let glacier = |r: usize, c: usize| {
-            probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * self.classes + self.class]
-        };
+        let (classes, class) = (self.classes, self.class);
+        let glacier =
+            |r: usize, c: usize| probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * classes + class];
         if (0..shared.height).any(|r| (0..shared.width).any(|c| !glacier(r, c).is_finite())) {
             return Err(Error::bad_argument(
                 format!("a probability that is not a number, in the tile at row {}, column {}", window.row, window.col),

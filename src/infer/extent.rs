@@ -119,7 +119,12 @@ impl Extent {
 }
 
 /// Whole pixels from `low` to `high` that lie in `length` pixels from `first` on: the first of them and their number.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "clamped first")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped first"
+)]
 fn common(low: f64, high: f64, first: usize, length: usize) -> Option<(usize, usize)> {
     let end = first + length;
     let within = |position: f64| position.clamp(first as f64, end as f64) as usize;

@@ -159,7 +159,7 @@ fn prepare(
     steps: &SyncSender<Result<Step>>,
 ) {
     for band in bands {
-        let mut work = || -> Result<bool> {
+        let work = || -> Result<bool> {
             let Band { row, first, scene, valid } = band?;
             let is_valid = |window: &TileWindow| has_valid(tiling, *window, first, &valid);
             let (kept, skipped): (Vec<_>, Vec<_>) = windows_of(tiling, row).partition(is_valid);

@@ -314,12 +314,7 @@ impl ProbabilityWriter {
 }
 
 impl<'a> Products<'a> {
-    fn new(
-        grid: &'a Grid,
-        scratch: &Path,
-        settings: &'a ProductSettings<'a>,
-        labels: &'a Labels<'a>,
-    ) -> Result<Self> {
+    fn new(grid: &'a Grid, scratch: &Path, settings: &'a ProductSettings<'a>, labels: &'a Labels<'a>) -> Result<Self> {
         let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: labels.origin.to_vec() };
         let bands = settings.confidence_bands.then(|| OutlineLayer::new(grid, &OutlineSettings::default(), GLACIER));
         // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.

@@ -140,7 +140,8 @@ impl Spool {
     /// They are no rows or too many, or the disk is full.
     pub fn append(&mut self, probability: &[f32], valid: &[bool]) -> Result<()> {
         let rows = probability.len() / self.width.max(1);
-        if probability.len() != rows * self.width || valid.len() != probability.len() || rows > self.height - self.rows {
+        if probability.len() != rows * self.width || valid.len() != probability.len() || rows > self.height - self.rows
+        {
             return Err(Error::shape(
                 "spool",
                 format!("{} values and {} marks after {} rows", probability.len(), valid.len(), self.rows),
@@ -203,6 +204,19 @@ impl Spool {
             }
         }
         Ok((probability, valid))
+    }
+
+    /// Forgets all rows.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn clear(&mut self) -> Result<()> {
+        let state = self.folder.join(STATE);
+        if state.exists() {
+            fs::remove_file(&state).map_err(|e| Error::io("delete", &state, e))?;
+        }
+        (self.rows, self.saved) = (0, None);
+        self.file.set_len(0).map_err(|e| Error::io("write", self.folder.join(ROWS), e))
     }
 
     /// Deletes the work folder.

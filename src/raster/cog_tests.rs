@@ -50,8 +50,7 @@ fn floats_come_back_and_overviews_are_means() {
             *value = f32::NAN;
         }
     }
-    let metadata =
-        Metadata { description: Some("probability".into()), items: vec![("A".into(), "b & <c>".into())] };
+    let metadata = Metadata { description: Some("probability".into()), items: vec![("A".into(), "b & <c>".into())] };
     write(&path, &grid, &values, 100, &settings(f32::NAN, Overview::Average, &metadata), u64::from(u32::MAX));
     let file = RasterFile::open(&path).expect("a raster");
     assert_eq!(file.grid(), &grid);
