@@ -6,6 +6,7 @@
 pub mod blend;
 pub mod location;
 pub mod normalise;
+pub mod outlines;
 pub mod postprocess;
 pub mod predict;
 pub mod products;
