@@ -216,10 +216,10 @@ mod tests {
         // Two meridian arcs from 1 S to 1 N and two parallels at 1 degree (Snyder 1987, eq. 3-21 and 4-21), in km.
         let (a, e2) = (6378.137_f64, 0.006_694_379_990_14_f64);
         let phi = 1.0_f64.to_radians();
-        let meridian = 2.0
-            * a
-            * ((1.0 - e2 / 4.0 - 3.0 * e2 * e2 / 64.0) * phi
-                - (3.0 * e2 / 8.0 + 3.0 * e2 * e2 / 32.0) * (2.0 * phi).sin());
+        let series = (1.0 - e2 / 4.0 - 3.0 * e2 * e2 / 64.0) * phi
+            - (3.0 * e2 / 8.0 + 3.0 * e2 * e2 / 32.0) * (2.0 * phi).sin()
+            + 15.0 * e2 * e2 / 256.0 * (4.0 * phi).sin();
+        let meridian = 2.0 * a * series;
         let parallel = 2.0 * phi * a * phi.cos() / (1.0 - e2 * phi.sin().powi(2)).sqrt();
         let found = size(&whole, Some(&to_ellipsoid)).expect("inside the domain");
         close(found.perimeter_km, 2.0 * (meridian + parallel), 1e-6);

@@ -353,10 +353,10 @@ impl<P: Copy> Sweep<P> {
                 self.open(col, right, corner, below, false);
             }
             (Meeting::Apart, false) => {
-                self.grow_tail(top, [corner, right]);
-                self.carry_tail(top);
                 self.grow_head(left, [corner, below]);
                 self.lower_head(left, col);
+                self.grow_tail(top, [corner, right]);
+                self.carry_tail(top);
             }
             (Meeting::AsRegions, true) => {
                 self.grow_tail(left, [corner, None]);
