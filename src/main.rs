@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
     backward, bench, completions, dataset, devices, evaluate, export, forward, import, info, kernels, optimise_region,
-    plan, predict, train, tune,
+    plan, predict, train, tune, vectorise,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -32,6 +32,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Evaluate(evaluate::EvaluateArgs),
+    Vectorise(vectorise::VectoriseArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Vectorise(args) => vectorise::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),

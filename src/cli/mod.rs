@@ -27,6 +27,7 @@ pub mod predict;
 mod scene_args;
 pub mod train;
 pub mod tune;
+pub mod vectorise;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
 fn print_line(text: impl Display) -> anyhow::Result<()> {

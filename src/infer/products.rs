@@ -317,6 +317,7 @@ impl<'a> Products<'a> {
     fn new(grid: &'a Grid, scratch: &Path, settings: &'a ProductSettings<'a>, labels: &'a Labels<'a>) -> Result<Self> {
         let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: labels.origin.to_vec() };
         let bands = settings.confidence_bands.then(|| OutlineLayer::new(grid, &OutlineSettings::default(), GLACIER));
+        let bands = bands.transpose()?.map(OutlineLayer::without_pixel_polygons);
         // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
         let hatched = if settings.calibration.is_some() { settings.confidence_threshold } else { 0.0 };
         Ok(Self {
@@ -352,7 +353,7 @@ impl<'a> Products<'a> {
                 },
             )?,
             outlines: OutlineLayer::new(grid, &settings.outlines, GLACIER)?,
-            bands: bands.transpose()?,
+            bands,
             picture: Quicklook::new(grid.height, grid.width, hatched)?,
             counts: Counts::default(),
         })

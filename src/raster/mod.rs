@@ -1,6 +1,7 @@
 //! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons and what is made of them.
 
 pub mod area;
+mod boundary;
 pub mod cog;
 pub mod crs;
 pub mod gaps;
@@ -8,6 +9,7 @@ mod gdal_metadata;
 mod geo_keys;
 pub mod geopackage;
 pub mod grid;
+pub mod iso_line;
 pub(crate) mod lettering;
 pub mod outliner;
 pub mod polygons;
@@ -15,6 +17,7 @@ pub mod quicklook;
 pub mod rasterise;
 pub mod read;
 pub mod shapes;
+pub mod simplify;
 mod tags;
 pub mod terrain;
 mod wkt;

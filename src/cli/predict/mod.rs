@@ -172,6 +172,7 @@ impl PredictArgs {
             return Err(Error::bad_argument(found, "a confidence from 0 to 1", "give 0.95, say"));
         }
         let settings = self.products(None);
+        settings.outlines.check()?;
         let mut names: Vec<&str> = settings.names().chain([REPORT]).collect();
         for name in &self.outlines {
             let is_plain = PathBuf::from(name).file_name().is_some_and(|file| file == name.as_str());
@@ -182,6 +183,17 @@ impl PredictArgs {
                     "give outlines.gpkg, say, and the folder with --output",
                 ));
             }
+        }
+        let formats = ["gpkg", "geojson", "fgb", "shp"];
+        let extension = |name: &str| PathBuf::from(name).extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+        if let Some(strange) =
+            self.outlines.iter().find(|name| !extension(name).is_some_and(|e| formats.contains(&e.as_str())))
+        {
+            return Err(Error::bad_argument(
+                format!("--outlines {strange}"),
+                format!("a name that ends in .{}", formats.join(", .")),
+                "give outlines.gpkg, say",
+            ));
         }
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
