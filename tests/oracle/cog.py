@@ -1,7 +1,7 @@
 """Checks the rasters of `glavitu predict` with rio-cogeo and rasterio (GDAL): layout, overviews, pixels.
 
-Usage: python3 cog.py path/to/glavitu path/to/model.safetensors
-Needs numpy, rasterio and rio-cogeo. The model takes optical bands and a DEM, as datasets/models/small.safetensors does.
+Usage: python3 tests/oracle/cog.py path/to/glavitu
+Needs numpy, rasterio and rio-cogeo.
 """
 
 import json
@@ -64,7 +64,8 @@ def check(path, is_class, tolerance):
 
 
 def main():
-    program, model = Path(sys.argv[1]), Path(sys.argv[2])
+    program = Path(sys.argv[1]).resolve()
+    model = Path(__file__).resolve().parents[2] / "datasets/models/small.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         run(program, "dataset", "synthetic", "--scene", "--size", 1100, "--seed", 3, "-o", folder / "scene")
