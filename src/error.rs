@@ -158,11 +158,25 @@ pub enum Error {
         /// The node of the graph.
         node: String,
     },
-    /// The user interrupted a training run, which can go on.
-    #[error("interrupted; continue with `glavitu train --resume -o {}`", folder.display())]
+    /// The user interrupted a run, which can go on.
+    #[error("interrupted; continue with `glavitu {command} --resume -o {}`", folder.display())]
     Paused {
+        /// The subcommand.
+        command: &'static str,
         /// The run's folder.
         folder: PathBuf,
+    },
+    /// Some of many scenes could not be mapped.
+    #[error("{failed} of {scenes} scenes failed; {} says why", summary.display())]
+    ScenesFailed {
+        /// Scenes that failed.
+        failed: usize,
+        /// All scenes of the run.
+        scenes: usize,
+        /// The file with the reasons.
+        summary: PathBuf,
+        /// Whether it was the input in every case.
+        bad_input: bool,
     },
     /// The user interrupted the computation.
     #[error("interrupted; nothing was written")]
@@ -213,7 +227,8 @@ impl Error {
             | Self::NoDevice { .. }
             | Self::MemoryBound { .. }
             | Self::ChangedKernel { .. }
-            | Self::WrongResults { changed: true, .. } => true,
+            | Self::WrongResults { changed: true, .. }
+            | Self::ScenesFailed { bad_input: true, .. } => true,
             _ => false,
         }
     }

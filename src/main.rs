@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
     backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info, inspect,
-    inventory, kernels, optimise_region, plan, predict, train, tune, warp,
+    inventory, kernels, optimise_region, plan, predict, train, tune, vectorise, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -35,6 +35,7 @@ enum Command {
     Inventory(inventory::InventoryArgs),
     Change(change::ChangeArgs),
     Convert(convert::ConvertArgs),
+    Vectorise(vectorise::VectoriseArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         Command::Inventory(args) => inventory::run(&args),
         Command::Change(args) => change::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Vectorise(args) => vectorise::run(&args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),

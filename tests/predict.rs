@@ -436,7 +436,7 @@ fn folders_that_cannot_be() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn interrupted_runs_write_nothing() {
+fn interrupted_runs_write_no_results() {
     use std::process::{Command, Stdio};
 
     let place = workplace();
@@ -448,9 +448,11 @@ fn interrupted_runs_write_nothing() {
     write_optical(&place.at("scene/optical.tif"), &grid, &vec![wave.clone(); 6]);
     let heights: Vec<f32> = wave.iter().map(|v| 1000.0 * v).collect();
     write_floats(place.at("scene/elevation.tif"), &grid, &heights, &Metadata::default()).expect("written");
-    for wait in [0, 400] {
+    let output = place.at("result");
+    let args = arguments(&place, "result", &["--resume"]);
+    for wait in [0, 400, 800] {
         let mut child = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
-            .args(arguments(&place, "result", &[]))
+            .args(&args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -458,10 +460,17 @@ fn interrupted_runs_write_nothing() {
         std::thread::sleep(std::time::Duration::from_millis(wait));
         program::interrupt(child.id());
         let code = child.wait().expect("ends").code();
-        let output = child.wait_with_output().expect("its output");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!((code, out.as_ref(), err.as_ref()), (Some(130), "", "error: interrupted; nothing was written\n"));
-        assert!(!place.path("result").exists());
+        let ended = child.wait_with_output().expect("its output");
+        let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert_eq!((code, out.as_ref()), (Some(130), ""), "{err}");
+        if place.path("result").exists() {
+            // Rows that a second run goes on from, and nothing else.
+            let expected = format!("error: interrupted; continue with `glavitu predict --resume -o {output}`\n");
+            assert_eq!(err.as_ref(), expected);
+            assert_eq!(names(&place.path("result")), [".glavitu-work"]);
+        } else {
+            assert_eq!(err.as_ref(), "error: interrupted; nothing was written\n");
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod predict;
 mod scene_args;
 pub mod train;
 pub mod tune;
+pub mod vectorise;
 pub mod warp;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.

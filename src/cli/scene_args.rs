@@ -76,6 +76,20 @@ impl SceneArgs {
         }
     }
 
+    /// The same options for other files.
+    pub(super) fn with_files(&self, files: SceneFiles) -> Self {
+        Self {
+            optical: files.optical,
+            elevation: files.elevation,
+            slope: files.slope,
+            co_pol_sar: files.co_pol_sar,
+            cross_pol_sar: files.cross_pol_sar,
+            in_sar: files.in_sar,
+            thermal: files.thermal.into_iter().next(),
+            ..self.clone()
+        }
+    }
+
     /// Opens what a model with `features` takes.
     pub(super) fn open(&self, features: &[Feature]) -> Result<Scene> {
         let options = SceneOptions {

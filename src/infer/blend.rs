@@ -4,11 +4,13 @@
 //! too: only sums of weighted probabilities are kept per pixel. They are f64 and the weights are f64, so what blending adds to the error is
 //! the last rounding to f32 (6e-8 relative).
 //!
+//! Windows may be left out ([`Blend::skip`]): then the average is over those that came, and only then weights are kept per pixel too.
+//!
 //! Only the glacier class is kept (8 bytes per pixel). Rows are released as soon as all windows over them have arrived
 //! ([`Blend::completed_rows`]): with windows in the order of [`Tiling::windows`] memory is that of one tile's height, whatever the scene's.
 
 use crate::error::{Error, Result};
-use crate::infer::tiles::{TileWindow, Tiling};
+use crate::infer::tiles::{Overlap, TileWindow, Tiling};
 
 /// The average of overlapping tiles, being built.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Blend {
     col_weights: Vec<f64>,
     /// Weighted sums of the scene's rows from `first_row` on.
     sums: Vec<f64>,
+    /// Weights of windows that were left out, for the same rows or the first of them.
+    lost: Vec<f64>,
     first_row: usize,
     /// Which windows came, row by row, and how many are missing per row of windows.
     seen: Vec<bool>,
@@ -51,10 +55,17 @@ impl Blend {
             factor,
             col_weights,
             sums: Vec::new(),
+            lost: Vec::new(),
             first_row: 0,
             seen: vec![false; rows * cols],
             missing: vec![cols; rows],
         })
+    }
+
+    /// Probabilities of a window: pixels times classes.
+    #[must_use]
+    pub fn window_values(&self) -> usize {
+        self.tiling.tile() * self.tiling.tile() * self.classes
     }
 
     /// Adds the probabilities of one window, `(tile, tile, classes)`. Windows may come in any order, each once.
@@ -63,26 +74,16 @@ impl Blend {
     /// The window is not one of the tiling or came before, the length is wrong, or a probability on the scene is not finite.
     pub fn add(&mut self, window: TileWindow, probabilities: &[f32]) -> Result<()> {
         let tile = self.tiling.tile();
-        let expected = tile * tile * self.classes;
-        let fail = |found: String, expected: String| {
-            Err(Error::bad_argument(found, expected, "this is a defect of the program; please report it"))
-        };
-        let Some((row, col)) = self.tiling.position(window) else {
-            return fail(format!("the window {window:?}"), "a window of the tiling".into());
-        };
-        let number = row * self.tiling.grid().1 + col;
-        if probabilities.len() != expected || self.seen[number] {
-            return fail(
-                format!("{} probabilities for window {number}", probabilities.len()),
-                format!("{expected} probabilities, once per window"),
-            );
+        let expected = self.window_values();
+        if probabilities.len() != expected {
+            return Err(defect(format!("{} probabilities", probabilities.len()), format!("{expected} for a window")));
         }
         let Some(shared) = self.tiling.overlap(window) else {
-            return fail(format!("the window {window:?}"), "a window that touches the scene".into());
+            return Err(defect(format!("the window {window:?}"), "a window that touches the scene".into()));
         };
-        let glacier = |r: usize, c: usize| {
-            probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * self.classes + self.class]
-        };
+        let (classes, class) = (self.classes, self.class);
+        let glacier =
+            |r: usize, c: usize| probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * classes + class];
         if (0..shared.height).any(|r| (0..shared.width).any(|c| !glacier(r, c).is_finite())) {
             return Err(Error::bad_argument(
                 format!("a probability that is not a number, in the tile at row {}, column {}", window.row, window.col),
@@ -90,25 +91,86 @@ impl Blend {
                 "check the input rasters for absurd values and the weights for damage; compare with --device cpu",
             ));
         }
+        self.arrive(window)?;
+        let (before, from) = self.place(&shared);
         let width = self.tiling.width();
-        // Rows before `first_row` are complete, and a window that was missing cannot reach there.
-        let first = shared.scene_row - self.first_row;
-        let needed = (first + shared.height) * width;
+        let needed = (from + shared.height - before) * width;
         if self.sums.len() < needed {
             self.sums.resize(needed, 0.0);
         }
         let col_factors = &self.factor[shared.tile_col..shared.tile_col + shared.width];
-        for r in 0..shared.height {
+        for r in before..shared.height {
             let row_factor = self.factor[shared.tile_row + r];
-            let from = (first + r) * width + shared.scene_col;
+            let from = (from + r - before) * width + shared.scene_col;
             let sums = &mut self.sums[from..from + shared.width];
             for (c, (sum, col_factor)) in sums.iter_mut().zip(col_factors).enumerate() {
                 *sum += row_factor * col_factor * f64::from(glacier(r, c));
             }
         }
+        Ok(())
+    }
+
+    /// Leaves a window out. Where no other window comes, the probability will be 0.
+    ///
+    /// # Errors
+    /// The window is not one of the tiling or came before.
+    pub fn skip(&mut self, window: TileWindow) -> Result<()> {
+        let shared = self.arrive(window)?;
+        let (before, from) = self.place(&shared);
+        let width = self.tiling.width();
+        let needed = (from + shared.height - before) * width;
+        if self.lost.len() < needed {
+            self.lost.resize(needed, 0.0);
+        }
+        let col_factors = &self.factor[shared.tile_col..shared.tile_col + shared.width];
+        for r in before..shared.height {
+            let row_factor = self.factor[shared.tile_row + r];
+            let from = (from + r - before) * width + shared.scene_col;
+            for (lost, col_factor) in self.lost[from..from + shared.width].iter_mut().zip(col_factors) {
+                *lost += row_factor * col_factor;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins at a row that [`Blend::completed_rows`] of an earlier blend had reached: windows wholly north of it are not waited for, and of others
+    /// the rows before it do not count. Sums are taken in the same order, so the results are the same, bit for bit.
+    ///
+    /// # Errors
+    /// Windows came before, or there is no such row.
+    pub fn begin_at(&mut self, row: usize) -> Result<()> {
+        if self.seen.contains(&true) || row > self.tiling.height() {
+            return Err(defect(format!("row {row}"), "a row of the scene, before the first window".into()));
+        }
+        self.first_row = row;
+        for (at, missing) in self.missing.iter_mut().enumerate() {
+            let end = self.tiling.window_row(at).saturating_add_unsigned(self.tiling.tile() as u64);
+            if usize::try_from(end).unwrap_or(0) <= row {
+                *missing = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks a window as come; gives its part of the scene.
+    fn arrive(&mut self, window: TileWindow) -> Result<Overlap> {
+        let (Some((row, col)), Some(shared)) = (self.tiling.position(window), self.tiling.overlap(window)) else {
+            return Err(defect(format!("the window {window:?}"), "a window of the tiling".into()));
+        };
+        let number = row * self.tiling.grid().1 + col;
+        if self.seen[number] || self.missing[row] == 0 {
+            return Err(defect(format!("window {number} again"), "every window once".into()));
+        }
         self.seen[number] = true;
         self.missing[row] -= 1;
-        Ok(())
+        Ok(shared)
+    }
+
+    /// How many rows of a window lie before `first_row`, and where the others begin among the rows that are kept.
+    fn place(&self, shared: &Overlap) -> (usize, usize) {
+        // Complete rows are touched after `begin_at` only: a window that was missing cannot reach there.
+        let before = self.first_row.saturating_sub(shared.scene_row).min(shared.height);
+        (before, (shared.scene_row + before).saturating_sub(self.first_row))
     }
 
     /// Takes out the rows that no missing window touches: the first row's number and the probabilities, row by row. Every row comes out once,
@@ -123,13 +185,21 @@ impl Blend {
         let starts: Vec<_> = (0..self.tiling.grid().0).map(|r| self.tiling.window_row(r)).collect();
         let row_weights = rows_weights(&self.factor, tile, first..end, &starts);
         let mut rows = Vec::with_capacity((end - first) * width);
-        for (sums, row_weight) in self.sums.chunks_exact(width).zip(&row_weights) {
-            for (sum, col_weight) in sums.iter().zip(&self.col_weights) {
+        let count = (end - first) * width;
+        // Rows that no window reached.
+        self.sums.resize(self.sums.len().max(count), 0.0);
+        for (row, row_weight) in row_weights.iter().enumerate() {
+            let part = row * width..(row + 1) * width;
+            let lost = self.lost.get(part.clone()).unwrap_or_default();
+            for (col, (sum, col_weight)) in self.sums[part].iter().zip(&self.col_weights).enumerate() {
+                let all = row_weight * col_weight;
+                let weight = lost.get(col).map_or(all, |lost| all - lost);
                 #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32 in and out")]
-                rows.push((sum / (row_weight * col_weight)) as f32);
+                rows.push(if weight < LEAST_WEIGHT { 0.0 } else { (sum / weight) as f32 });
             }
         }
-        self.sums.drain(..(end - first) * width);
+        self.sums.drain(..count);
+        self.lost.drain(..count.min(self.lost.len()));
         self.first_row = end;
         (first, rows)
     }
@@ -149,6 +219,13 @@ impl Blend {
         }
         Ok(self.completed_rows().1)
     }
+}
+
+/// Less than the weight of any window at any of its pixels (`exp(-1)` at its corners): what remains of a sum whose windows were all left out.
+const LEAST_WEIGHT: f64 = 0.1;
+
+fn defect(found: String, expected: String) -> Error {
+    Error::bad_argument(found, expected, "this is a defect of the program; please report it")
 }
 
 /// `exp(-x^2 / 2)` for x in `tile` equal steps from -1 to 1.
@@ -200,11 +277,11 @@ mod tests {
     }
 
     /// The definition, pixel by pixel.
-    fn plain(tiling: Tiling) -> Vec<f64> {
+    fn plain(tiling: Tiling, is_kept: impl Fn(usize) -> bool) -> Vec<f64> {
         let (height, width, tile) = (tiling.height(), tiling.width(), tiling.tile());
         let (mut sums, mut weights) = (vec![0.0; height * width], vec![0.0; height * width]);
         let linspace = |i: usize| -1.0 + 2.0 * i as f64 / (tile - 1) as f64;
-        for (n, window) in tiling.windows().enumerate() {
+        for (n, window) in tiling.windows().enumerate().filter(|(n, _)| is_kept(*n)) {
             let values = tile_of(n, tile);
             for i in 0..tile {
                 for j in 0..tile {
@@ -219,7 +296,7 @@ mod tests {
                 }
             }
         }
-        sums.iter().zip(&weights).map(|(s, w)| s / w).collect()
+        sums.iter().zip(&weights).map(|(s, w)| if *w > 0.0 { s / w } else { 0.0 }).collect()
     }
 
     #[test]
@@ -245,7 +322,7 @@ mod tests {
         assert!(largest <= 32 * 50);
         assert_eq!(streamed.len(), 300 * 50);
         assert!(blend.finish().expect("complete").is_empty());
-        for (a, b) in streamed.iter().zip(plain(tiling)) {
+        for (a, b) in streamed.iter().zip(plain(tiling, |_| true)) {
             assert!((f64::from(*a) - b).abs() < 1e-7);
         }
     }
@@ -264,8 +341,55 @@ mod tests {
         assert!(blend.finish().is_err());
     }
 
+    #[test]
+    fn windows_left_out() {
+        let tiling = Tiling::new(100, 70, 32).expect("a scene");
+        let all = plain(tiling, |_| true);
+        let kept = |n: usize| n % 3 != 1 && n > 12;
+        let mut blend = Blend::new(tiling, 2, 1).expect("class 1 of 2");
+        let mut found = Vec::new();
+        for (n, window) in tiling.windows().enumerate() {
+            if kept(n) { blend.add(window, &tile_of(n, 32)) } else { blend.skip(window) }.expect("a new window");
+            found.extend(blend.completed_rows().1);
+        }
+        let expected = plain(tiling, kept);
+        assert!(expected.contains(&0.0) && expected != all);
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((f64::from(*a) - b).abs() < 1e-7, "{a} {b}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn goes_on_bit_for_bit(height in 1usize..150, width in 1usize..40, half in 1usize..20, at in 0usize..9) {
+            let tiling = Tiling::new(height, width, 2 * half).expect("a scene");
+            let (rows, cols) = tiling.grid();
+            let windows: Vec<_> = tiling.windows().enumerate().collect();
+            let run = |blend: &mut Blend, from: usize, to: usize| -> Vec<u32> {
+                let mut out = Vec::new();
+                for row in from..to {
+                    for (n, window) in &windows[row * cols..(row + 1) * cols] {
+                        if n % 5 == 2 { blend.skip(*window) } else { blend.add(*window, &tile_of(*n, 2 * half)) }.expect("new");
+                    }
+                    out.extend(blend.completed_rows().1.iter().map(|p| p.to_bits()));
+                }
+                out
+            };
+            let whole = run(&mut Blend::new(tiling, 2, 1).expect("class 1 of 2"), 0, rows);
+            let stop = at.min(rows);
+            let done = run(&mut Blend::new(tiling, 2, 1).expect("class 1 of 2"), 0, stop);
+            prop_assert_eq!(&whole[..done.len()], &done);
+            let row = done.len() / width;
+            let mut second = Blend::new(tiling, 2, 1).expect("class 1 of 2");
+            second.begin_at(row).expect("before all windows");
+            let end = |index: usize| tiling.window_row(index) + 2 * half as i64;
+            let first = (0..rows).find(|&index| end(index) > row as i64).unwrap_or(rows);
+            let rest = run(&mut second, first, rows);
+            prop_assert_eq!(&whole[done.len()..], &rest);
+            prop_assert!(second.finish().expect("complete").is_empty());
+        }
+
         #[test]
         fn equals_the_definition(height in 1usize..70, width in 1usize..70, half in 1usize..20, backwards: bool) {
             let tiling = Tiling::new(height, width, 2 * half).expect("a scene");
@@ -277,7 +401,7 @@ mod tests {
             for (n, window) in windows {
                 blend.add(window, &tile_of(n, 2 * half)).expect("a new window");
             }
-            for (a, b) in blend.finish().expect("complete").iter().zip(plain(tiling)) {
+            for (a, b) in blend.finish().expect("complete").iter().zip(plain(tiling, |_| true)) {
                 prop_assert!((f64::from(*a) - b).abs() < 1e-7);
             }
         }

@@ -4,11 +4,15 @@
 //! page can run too.
 
 pub mod blend;
+pub mod extent;
 pub mod location;
+pub mod manifest;
 pub mod normalise;
+pub mod outlines;
 pub mod postprocess;
 pub mod predict;
 pub mod products;
 pub mod scene;
 mod scene_sources;
+pub mod spool;
 pub mod tiles;

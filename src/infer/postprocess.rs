@@ -3,6 +3,8 @@
 //! The order of the published tool: class = argmax of the probabilities, then the optional median filter of the classes; confidence from the
 //! probabilities before any filter.
 
+use std::collections::VecDeque;
+
 use crate::error::{Error, Result};
 
 /// Class of pixels that are not glacier.
@@ -49,18 +51,9 @@ pub fn confidences(glacier: &[f32]) -> Vec<f32> {
 /// window. Pixels without data stay so and count as [`OTHER`] for their neighbours. Where there are none the result is that of
 /// `scipy.ndimage.median_filter(classes, size)`.
 ///
-/// The median of an odd number of zeros and ones is 1 if more than half are ones, so running sums do: the time is O(pixels) for any size.
-///
 /// # Errors
 /// The size is even or above 65535, the map holds other classes, or its length is not `height * width`.
 pub fn median(classes: &[u8], height: usize, width: usize, size: usize) -> Result<Vec<u8>> {
-    if size.is_multiple_of(2) || size > 65_535 {
-        return Err(Error::bad_argument(
-            format!("a median filter of {size} x {size} pixels"),
-            "an odd size, 1 to 65535",
-            "use 3 or 5, say",
-        ));
-    }
     if height.checked_mul(width) != Some(classes.len()) {
         return Err(Error::bad_argument(
             format!("{} classes", classes.len()),
@@ -68,57 +61,135 @@ pub fn median(classes: &[u8], height: usize, width: usize, size: usize) -> Resul
             "pass all pixels of the scene",
         ));
     }
-    if let Some(strange) = classes.iter().find(|&&c| !matches!(c, OTHER | GLACIER | NODATA)) {
-        return Err(Error::bad_argument(
-            format!("class {strange}"),
-            format!("{OTHER}, {GLACIER} or {NODATA}"),
-            "filter class maps of glacier and not glacier only",
-        ));
+    MedianRows::new(height, width, size)?.add_rows(classes)
+}
+
+/// [`median`] of a map whose rows come from the north: the same pixels, in memory of about `size` rows.
+///
+/// The median of an odd number of zeros and ones is 1 if more than half are ones, so running sums do: the time is O(pixels) for any size.
+#[derive(Debug, Clone)]
+pub struct MedianRows {
+    height: usize,
+    width: usize,
+    size: usize,
+    /// Mirrored columns: the column at position `i - radius`.
+    col_at: Vec<usize>,
+    /// Rows that are still needed, the first of them being number `first`.
+    rows: VecDeque<Vec<u8>>,
+    first: usize,
+    /// The next row to come out, and the glacier pixels of each column within its window.
+    next: usize,
+    in_column: Vec<u64>,
+}
+
+impl MedianRows {
+    /// A filter for a map of `height` x `width` pixels.
+    ///
+    /// # Errors
+    /// The size is even or above 65535.
+    pub fn new(height: usize, width: usize, size: usize) -> Result<Self> {
+        if size.is_multiple_of(2) || size > 65_535 {
+            return Err(Error::bad_argument(
+                format!("a median filter of {size} x {size} pixels"),
+                "an odd size, 1 to 65535",
+                "use 3 or 5, say",
+            ));
+        }
+        let col_at = if width > 0 { mirrored(width, size / 2) } else { Vec::new() };
+        let in_column = Vec::new();
+        Ok(Self { height, width, size, col_at, rows: VecDeque::new(), first: 0, next: 0, in_column })
     }
-    if size == 1 || classes.is_empty() {
-        return Ok(classes.to_vec());
-    }
-    let radius = size / 2;
-    let (row_at, col_at) = (mirrored(height, radius), mirrored(width, radius));
-    let is_glacier = |row: usize, col: usize| u64::from(classes[row * width + col] == GLACIER);
-    let half = (size as u64 * size as u64) / 2;
-    // Glacier pixels of each column within the window's rows; `row_at[i]` is the row at position i - radius.
-    let mut in_column: Vec<u64> =
-        (0..width).map(|col| row_at[..size].iter().map(|&row| is_glacier(row, col)).sum()).collect();
-    let mut filtered = Vec::with_capacity(classes.len());
-    for row in 0..height {
-        if row > 0 {
-            let (enters, leaves) = (row_at[row + size - 1], row_at[row - 1]);
-            for (col, count) in in_column.iter_mut().enumerate() {
-                *count = *count + is_glacier(enters, col) - is_glacier(leaves, col);
+
+    /// Takes whole rows and gives the filtered rows that they complete; the last rows of the map complete all.
+    ///
+    /// # Errors
+    /// The classes are not whole rows, are too many, or are others than [`OTHER`], [`GLACIER`] and [`NODATA`].
+    pub fn add_rows(&mut self, classes: &[u8]) -> Result<Vec<u8>> {
+        let width = self.width;
+        let room = self.height - self.first - self.rows.len();
+        if !classes.len().is_multiple_of(width.max(1)) || classes.len() > room * width {
+            return Err(Error::bad_argument(
+                format!("{} classes", classes.len()),
+                format!("whole rows of {width} pixels, {room} at most"),
+                "pass all pixels of the scene",
+            ));
+        }
+        if let Some(strange) = classes.iter().find(|&&c| !matches!(c, OTHER | GLACIER | NODATA)) {
+            return Err(Error::bad_argument(
+                format!("class {strange}"),
+                format!("{OTHER}, {GLACIER} or {NODATA}"),
+                "filter class maps of glacier and not glacier only",
+            ));
+        }
+        if classes.is_empty() || self.size == 1 {
+            self.first += classes.len() / width.max(1);
+            return Ok(classes.to_vec());
+        }
+        self.rows.extend(classes.chunks_exact(width).map(<[u8]>::to_vec));
+        let known = self.first + self.rows.len();
+        let radius = self.size / 2;
+        let mut filtered = Vec::new();
+        while self.next < self.height && (known == self.height || self.next + radius < known) {
+            self.move_window();
+            self.filter_row(&mut filtered);
+            self.next += 1;
+            // The next window still loses the first row of this one.
+            while self.first + radius + 1 < self.next && !self.rows.is_empty() {
+                self.rows.pop_front();
+                self.first += 1;
             }
         }
-        let mut inside: u64 = col_at[..size].iter().map(|&col| in_column[col]).sum();
-        for col in 0..width {
-            if col > 0 {
-                inside = inside + in_column[col_at[col + size - 1]] - in_column[col_at[col - 1]];
+        Ok(filtered)
+    }
+
+    /// Counts the glacier pixels per column in the window of row `next`.
+    fn move_window(&mut self) {
+        let radius = self.size / 2;
+        let row_at = |position: usize| mirrored_at(position, radius, self.height);
+        if self.next == 0 {
+            self.in_column = vec![0; self.width];
+            for position in 0..self.size {
+                let row = &self.rows[row_at(position) - self.first];
+                self.in_column.iter_mut().zip(row).for_each(|(count, class)| *count += u64::from(*class == GLACIER));
             }
-            filtered.push(match classes[row * width + col] {
+            return;
+        }
+        let enters = &self.rows[row_at(self.next + self.size - 1) - self.first];
+        let leaves = &self.rows[row_at(self.next - 1) - self.first];
+        for ((count, enters), leaves) in self.in_column.iter_mut().zip(enters).zip(leaves) {
+            *count = *count + u64::from(*enters == GLACIER) - u64::from(*leaves == GLACIER);
+        }
+    }
+
+    fn filter_row(&self, filtered: &mut Vec<u8>) {
+        let (size, col_at) = (self.size, &self.col_at);
+        let half = (size as u64 * size as u64) / 2;
+        let mut inside: u64 = col_at[..size].iter().map(|&col| self.in_column[col]).sum();
+        for (col, class) in self.rows[self.next - self.first].iter().enumerate() {
+            if col > 0 {
+                inside = inside + self.in_column[col_at[col + size - 1]] - self.in_column[col_at[col - 1]];
+            }
+            filtered.push(match *class {
                 NODATA => NODATA,
                 _ if inside > half => GLACIER,
                 _ => OTHER,
             });
         }
     }
-    Ok(filtered)
 }
 
 /// Positions -radius .. length + radius, mirrored into 0 .. length with the edge repeated.
 fn mirrored(length: usize, radius: usize) -> Vec<usize> {
+    (0..length + 2 * radius).map(|position| mirrored_at(position, radius, length)).collect()
+}
+
+/// Position `position - radius`, mirrored into 0 .. length.
+fn mirrored_at(position: usize, radius: usize, length: usize) -> usize {
     let period = 2 * length;
     // Shifted by whole periods so that the first is not negative.
     let shift = radius.div_ceil(period.max(1)) * period - radius;
-    (0..length + 2 * radius)
-        .map(|i| {
-            let in_period = (i + shift) % period;
-            in_period.min(period - 1 - in_period)
-        })
-        .collect()
+    let in_period = (position + shift) % period;
+    in_period.min(period - 1 - in_period)
 }
 
 #[cfg(test)]
@@ -203,6 +274,26 @@ mod tests {
             let classes = &bytes[..height * width];
             let size = 2 * radius + 1;
             prop_assert_eq!(median(classes, height, width, size).expect("odd"), sorted(classes, height, width, size));
+        }
+
+        #[test]
+        fn rows_come_out_as_of_the_whole(
+            height in 1usize..40,
+            width in 1usize..12,
+            radius in 0usize..9,
+            at_once in 1usize..15,
+            bytes in prop::collection::vec(prop::sample::select(vec![0u8, 1, 1, NODATA]), 480),
+        ) {
+            let classes = &bytes[..height * width];
+            let size = 2 * radius + 1;
+            let mut rows = MedianRows::new(height, width, size).expect("odd");
+            let mut filtered = Vec::new();
+            for band in classes.chunks(at_once * width) {
+                filtered.extend(rows.add_rows(band).expect("whole rows"));
+                prop_assert!(rows.rows.len() <= size + at_once + 1);
+            }
+            prop_assert!(rows.add_rows(&classes[..width]).is_err());
+            prop_assert_eq!(filtered, sorted(classes, height, width, size));
         }
     }
 }

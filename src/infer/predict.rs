@@ -1,10 +1,23 @@
-//! The network over a whole scene.
+//! The network over a scene, one row of windows at a time.
+//!
+//! Three threads work beside the one that computes: one reads the next band of rows, one makes network input of the present band, one blends
+//! and appends complete rows to the [`Spool`]. What is held is two bands of the height of a tile, a few batches, and the rows that are not complete.
+//!
+//! Batches are formed within one row of windows, of the windows that have a valid pixel. So the same batches are computed, in the same order, whether or not
+//! the run was interrupted in between.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::executor::{Arrays, Executor};
 use crate::infer::blend::Blend;
+use crate::infer::extent::Extent;
 use crate::infer::postprocess::GLACIER;
-use crate::infer::scene::Scene;
+use crate::infer::scene::{Scene, SceneWindow};
+use crate::infer::spool::Spool;
 use crate::infer::tiles::{TileWindow, Tiling};
 use crate::model::network::{LOCATION, OUTPUT, input_name};
 use crate::model::{ModelConfig, Normalisation};
@@ -12,50 +25,263 @@ use crate::model::{ModelConfig, Normalisation};
 /// Classes of the network's output.
 const CLASSES: usize = 2;
 
-/// Glacier probability of every pixel of the scene, row by row, also where the scene has no data and the network saw filled gaps.
+/// Batches that may wait for the device, and results that may wait for the disk.
+const WAITING: usize = 2;
+
+/// What an executor runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Network<'a> {
+    /// The model's sizes.
+    pub config: &'a ModelConfig,
+    /// What makes its input of physical values.
+    pub normalisation: &'a Normalisation,
+    /// Tiles of one run.
+    pub batch: usize,
+    /// Where the scene lies; see [`crate::infer::location`].
+    pub location: &'a [f32],
+}
+
+/// What became of the windows of a scene, those of earlier runs not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowCounts {
+    /// Windows that the network saw.
+    pub computed: usize,
+    /// Windows without a valid pixel.
+    pub skipped: usize,
+}
+
+/// A band of the extent's rows, as high as a tile.
+struct Band {
+    /// The row of windows.
+    row: usize,
+    /// The first of its rows.
+    first: usize,
+    scene: SceneWindow,
+    valid: Vec<bool>,
+}
+
+/// What is to be done for a row of windows, in this order.
+enum Step {
+    Begin { first: usize, valid: Vec<bool>, skipped: Vec<TileWindow> },
+    Compute { windows: Vec<TileWindow>, inputs: Arrays },
+    End,
+}
+
+/// What is to be blended.
+enum Outcome {
+    Begin { first: usize, valid: Vec<bool>, skipped: Vec<TileWindow> },
+    Computed { windows: Vec<TileWindow>, probabilities: Vec<f32> },
+    End,
+}
+
+/// Appends the glacier probability of every row of the extent that `spool` does not have yet; also where the scene has no data and the network saw filled
+/// gaps. Windows without a valid pixel are left out of the average; pixels that no other window covers get 0.
 ///
-/// `executor` holds the network for batches of `batch` tiles, with its weights loaded. `progress` is told the number of tiles done after each
-/// batch; its error ends the work.
+/// `executor` holds the network for batches of `network.batch` tiles, with its weights loaded. `progress` is told the number of windows done, of all
+/// windows of the extent; its error ends the work. What was complete before an error is in the spool, and saved if the disk allows.
 ///
 /// # Errors
-/// Input that is not finite, a device that fails, or what `progress` returns.
+/// Input that is not finite, a device that fails, a full disk, or what `progress` returns.
 pub fn predict(
     executor: &mut dyn Executor,
-    config: &ModelConfig,
-    normalisation: &Normalisation,
-    batch: usize,
-    location: &[f32],
+    network: &Network<'_>,
     scene: &Scene,
+    extent: &Extent,
+    spool: &mut Spool,
     progress: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<f32>> {
-    let tiling = Tiling::new(scene.grid().height, scene.grid().width, config.tile)?;
+) -> Result<WindowCounts> {
+    let window = extent.window();
+    let tiling = Tiling::new(window.height, window.width, network.config.tile)?;
     let mut blend = Blend::new(tiling, CLASSES, usize::from(GLACIER))?;
-    let windows: Vec<TileWindow> = tiling.windows().collect();
-    let pixels = config.tile * config.tile;
-    let mut inputs: Arrays =
-        config.features.iter().map(|f| (input_name(*f), vec![0.0; batch * pixels * f.channels()])).collect();
-    if config.location_size() > 0 {
-        inputs.insert(LOCATION.to_owned(), location.repeat(batch));
+    blend.begin_at(spool.rows())?;
+    let Some(first_row) = first_needed(&tiling, spool.rows()) else { return Ok(WindowCounts::default()) };
+    thread::scope(|scope| {
+        // Handed over without waiting: one band is read while one is used.
+        let (bands, read_bands) = sync_channel(0);
+        let (steps, next_steps) = sync_channel(WAITING);
+        let (outcomes, next_outcomes) = sync_channel(WAITING);
+        let (used, unused) = channel();
+        scope.spawn(move || read(scene, extent, &tiling, first_row, &bands));
+        scope.spawn(move || prepare(network, &tiling, &read_bands, &unused, &steps));
+        let writer = scope.spawn(move || write(blend, spool, &next_outcomes));
+        let before = first_row * tiling.grid().1;
+        let computed = compute(executor, next_steps, outcomes, &used, &mut |counts: WindowCounts| {
+            progress(before + counts.computed + counts.skipped)
+        });
+        // The channels are closed now, so all threads end.
+        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let counts = computed?;
+        written.map(|()| counts)
+    })
+}
+
+/// The first row of windows that reaches beyond `rows` rows; `None` if all rows are there.
+fn first_needed(tiling: &Tiling, rows: usize) -> Option<usize> {
+    if rows >= tiling.height() {
+        return None;
     }
-    let mut done = 0;
-    for group in windows.chunks(batch) {
-        // Shapes are static: a shorter last group leaves old tiles in the rest of the batch, whose results are not used.
-        for (sample, &window) in group.iter().enumerate() {
-            let read = scene.read_tile(&tiling, window)?;
-            for &feature in &config.features {
-                let Some(input) = inputs.get_mut(&input_name(feature)) else { continue };
-                let size = pixels * feature.channels();
-                let out = &mut input[sample * size..(sample + 1) * size];
-                read.fill_tile(feature, normalisation, &tiling, window, out)?;
+    (0..tiling.grid().0).find(|&row| {
+        let end = tiling.window_row(row).saturating_add_unsigned(tiling.tile() as u64);
+        usize::try_from(end).is_ok_and(|end| end > rows)
+    })
+}
+
+/// Windows of a row of windows.
+fn windows_of(tiling: &Tiling, row: usize) -> impl Iterator<Item = TileWindow> {
+    let across = tiling.grid().1;
+    tiling.windows().skip(row * across).take(across)
+}
+
+/// Reads the bands from `first_row` on, until an error or until nobody wants them.
+fn read(scene: &Scene, extent: &Extent, tiling: &Tiling, first_row: usize, bands: &SyncSender<Result<Band>>) {
+    for row in first_row..tiling.grid().0 {
+        let band = || {
+            let top = tiling.window_row(row);
+            let first = usize::try_from(top).unwrap_or(0);
+            let end = usize::try_from(top.saturating_add_unsigned(tiling.tile() as u64)).unwrap_or(0);
+            let (scene, valid) = extent.read(scene, first, end.min(tiling.height()).saturating_sub(first))?;
+            Ok(Band { row, first, scene, valid })
+        };
+        let band = band();
+        let failed = band.is_err();
+        if bands.send(band).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Makes network input of the bands. Arrays that were used come back through `unused`.
+fn prepare(
+    network: &Network<'_>,
+    tiling: &Tiling,
+    bands: &Receiver<Result<Band>>,
+    unused: &Receiver<Arrays>,
+    steps: &SyncSender<Result<Step>>,
+) {
+    for band in bands {
+        let work = || -> Result<bool> {
+            let Band { row, first, scene, valid } = band?;
+            let is_valid = |window: &TileWindow| has_valid(tiling, *window, first, &valid);
+            let (kept, skipped): (Vec<_>, Vec<_>) = windows_of(tiling, row).partition(is_valid);
+            if steps.send(Ok(Step::Begin { first, valid, skipped })).is_err() {
+                return Ok(false);
+            }
+            for group in kept.chunks(network.batch.max(1)) {
+                let mut inputs = unused.try_recv().unwrap_or_else(|_| empty_inputs(network));
+                fill(network, tiling, &scene, group, &mut inputs)?;
+                if steps.send(Ok(Step::Compute { windows: group.to_vec(), inputs })).is_err() {
+                    return Ok(false);
+                }
+            }
+            Ok(steps.send(Ok(Step::End)).is_ok())
+        };
+        match work() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                // Nobody listens only if something else failed before.
+                let _ = steps.send(Err(error));
+                return;
             }
         }
-        let outputs = executor.run(&inputs)?;
-        let probabilities = outputs.get(OUTPUT).map(Vec::as_slice).unwrap_or_default();
-        for (&window, tile) in group.iter().zip(probabilities.chunks_exact(pixels * CLASSES)) {
-            blend.add(window, tile)?;
-        }
-        done += group.len();
-        progress(done)?;
     }
-    blend.finish()
+}
+
+/// Whether a window has a valid pixel, in a band of rows from `first` on.
+fn has_valid(tiling: &Tiling, window: TileWindow, first: usize, valid: &[bool]) -> bool {
+    tiling.overlap(window).is_some_and(|shared| {
+        let rows = valid.chunks_exact(tiling.width()).skip(shared.scene_row.saturating_sub(first)).take(shared.height);
+        rows.into_iter().any(|row| row[shared.scene_col..shared.scene_col + shared.width].contains(&true))
+    })
+}
+
+fn empty_inputs(network: &Network<'_>) -> Arrays {
+    let pixels = network.config.tile * network.config.tile;
+    let features = network.config.features.iter();
+    let mut inputs: Arrays =
+        features.map(|f| (input_name(*f), vec![0.0; network.batch * pixels * f.channels()])).collect();
+    if network.config.location_size() > 0 {
+        inputs.insert(LOCATION.to_owned(), network.location.repeat(network.batch));
+    }
+    inputs
+}
+
+/// Writes a batch. Shapes are static: a shorter group leaves old tiles in the rest of the batch, whose results are not used.
+fn fill(
+    network: &Network<'_>,
+    tiling: &Tiling,
+    scene: &SceneWindow,
+    group: &[TileWindow],
+    inputs: &mut Arrays,
+) -> Result<()> {
+    for &feature in &network.config.features {
+        let Some(input) = inputs.get_mut(&input_name(feature)) else { continue };
+        let size = network.config.tile * network.config.tile * feature.channels();
+        input
+            .par_chunks_exact_mut(size)
+            .zip(group)
+            .try_for_each(|(out, &window)| scene.fill_tile(feature, network.normalisation, tiling, window, out))?;
+    }
+    Ok(())
+}
+
+/// Runs the network; ends early without an error if nobody takes what it gives.
+fn compute(
+    executor: &mut dyn Executor,
+    steps: Receiver<Result<Step>>,
+    outcomes: SyncSender<Outcome>,
+    used: &Sender<Arrays>,
+    progress: &mut dyn FnMut(WindowCounts) -> Result<()>,
+) -> Result<WindowCounts> {
+    let mut counts = WindowCounts::default();
+    for step in steps {
+        let outcome = match step? {
+            Step::Begin { first, valid, skipped } => {
+                counts.skipped += skipped.len();
+                Outcome::Begin { first, valid, skipped }
+            }
+            Step::Compute { windows, inputs } => {
+                let probabilities = executor.run(&inputs)?.remove(OUTPUT).unwrap_or_default();
+                counts.computed += windows.len();
+                // They are made anew where nobody takes them back.
+                let _ = used.send(inputs);
+                Outcome::Computed { windows, probabilities }
+            }
+            Step::End => Outcome::End,
+        };
+        if outcomes.send(outcome).is_err() {
+            break;
+        }
+        progress(counts)?;
+    }
+    Ok(counts)
+}
+
+/// Blends, and appends complete rows.
+fn write(mut blend: Blend, spool: &mut Spool, outcomes: &Receiver<Outcome>) -> Result<()> {
+    let (height, width) = spool.size();
+    let (mut first, mut valid) = (0, Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Begin { first: of_band, valid: in_band, skipped } => {
+                (first, valid) = (of_band, in_band);
+                skipped.into_iter().try_for_each(|window| blend.skip(window))?;
+            }
+            Outcome::Computed { windows, probabilities } => {
+                // A batch may hold more tiles than there were windows.
+                let size = blend.window_values();
+                for (number, window) in windows.into_iter().enumerate() {
+                    blend.add(window, probabilities.get(number * size..(number + 1) * size).unwrap_or_default())?;
+                }
+            }
+            Outcome::End => {
+                let (from, rows) = blend.completed_rows();
+                let start = from.saturating_sub(first) * width;
+                let marks = valid.get(start..start + rows.len()).unwrap_or_default();
+                spool.append(&rows, marks)?;
+            }
+        }
+    }
+    // Something failed before the last row: what is there must not be lost.
+    if spool.rows() < height { spool.save() } else { Ok(()) }
 }

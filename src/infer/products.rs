@@ -1,196 +1,454 @@
-//! The files that a prediction becomes.
+//! The files that a prediction becomes: a second pass over the probabilities, row by row.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
+use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
 use crate::evaluate::CalibrationCurve;
-use crate::infer::postprocess::{GLACIER, NODATA, classify, confidences, median};
-use crate::infer::scene::SceneWindow;
+use crate::infer::extent::Extent;
+use crate::infer::outlines::{OutlineLayer, OutlineSettings, OutlineSummary};
+use crate::infer::postprocess::{GLACIER, MedianRows, NODATA, OTHER, classify, confidences};
+use crate::infer::scene::Scene;
+use crate::infer::spool::Spool;
 use crate::model::Feature;
-use crate::raster::area::{Area, area};
-use crate::raster::geopackage::{Column, ColumnType, Layer, Value, Writer};
-use crate::raster::polygons::{Polygon, Regions};
+use crate::raster::cog::{CogSettings, CogWriter, Overview};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
-use crate::raster::{Grid, Metadata, Transformer, write_bytes, write_floats};
+use crate::raster::{Grid, Metadata};
 
-/// Pixels of lower calibrated confidence are hatched in the quicklook.
+/// Pixels of lower calibrated confidence are hatched in the quicklook, unless another threshold is asked for.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
 
-/// Names of the files that [`Products::stage`] makes.
-pub const FILES: [&str; 5] = ["outlines.tif", "probability.tif", "confidence.tif", "outlines.gpkg", "quicklook.png"];
+/// The classes.
+pub const CLASSES_FILE: &str = "outlines.tif";
+/// The probability of glacier.
+pub const PROBABILITY_FILE: &str = "probability.tif";
+/// The confidence.
+pub const CONFIDENCE_FILE: &str = "confidence.tif";
+/// The picture.
+pub const QUICKLOOK_FILE: &str = "quicklook.png";
+/// Polygons of low confidence.
+pub const CONFIDENCE_BANDS_FILE: &str = "confidence_bands.gpkg";
+/// The outlines, unless other names are asked for.
+pub const OUTLINES_FILE: &str = "outlines.gpkg";
 
-/// The glaciers of a scene.
-#[derive(Debug)]
-pub struct Products<'a> {
-    grid: &'a Grid,
-    scene: &'a SceneWindow,
-    probability: Vec<f32>,
-    classes: Vec<u8>,
-    confidence: Vec<f32>,
-    glaciers: Vec<Glacier>,
-    is_calibrated: bool,
+/// Rows that are worked on at a time.
+const ROWS: usize = 128;
+
+/// How probabilities are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbabilityType {
+    /// 0 to 1; NaN without data.
+    #[default]
+    Float32,
+    /// Steps of 0.00002 (GDAL scale); 65535 without data.
+    Uint16,
+    /// Steps of 0.004 (GDAL scale); 255 without data.
+    Uint8,
 }
 
-/// One outline.
+impl ProbabilityType {
+    /// Its name in options and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Uint16 => "uint16",
+            Self::Uint8 => "uint8",
+        }
+    }
+}
+
+/// What is made of the probabilities.
 #[derive(Debug, Clone)]
-struct Glacier {
-    pixels: Polygon<u32>,
-    map: Polygon<f64>,
-    area: Area,
-    mean_confidence: f64,
-    pixel_count: u64,
+pub struct ProductSettings<'a> {
+    /// Side of the median filter over the classes in pixels; 1 for none.
+    pub smoothing: usize,
+    /// Maps the confidence.
+    pub calibration: Option<&'a CalibrationCurve>,
+    /// How probabilities are stored.
+    pub probability_type: ProbabilityType,
+    /// How outlines are drawn.
+    pub outlines: OutlineSettings,
+    /// Names of the files of outlines.
+    pub outline_names: Vec<String>,
+    /// Whether there are polygons of low confidence.
+    pub confidence_bands: bool,
+    /// Lower confidence is low.
+    pub confidence_threshold: f32,
+}
+
+impl Default for ProductSettings<'_> {
+    fn default() -> Self {
+        Self {
+            smoothing: 1,
+            calibration: None,
+            probability_type: ProbabilityType::default(),
+            outlines: OutlineSettings::default(),
+            outline_names: vec![OUTLINES_FILE.to_owned()],
+            confidence_bands: false,
+            confidence_threshold: CONFIDENCE_THRESHOLD,
+        }
+    }
+}
+
+impl ProductSettings<'_> {
+    /// Names of all files that are made.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let bands = self.confidence_bands.then_some(CONFIDENCE_BANDS_FILE);
+        let rasters = [CLASSES_FILE, PROBABILITY_FILE, CONFIDENCE_FILE, QUICKLOOK_FILE];
+        rasters.into_iter().chain(bands).chain(self.outline_names.iter().map(String::as_str))
+    }
+}
+
+/// What the files say of themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
+    /// Names and values: which model, device and settings made them.
+    pub origin: &'a [(String, String)],
+    /// What stands above the picture.
+    pub title: &'a str,
+}
+
+/// What was found, in numbers.
+#[derive(Debug, Clone)]
+pub struct ProductSummary {
+    /// Pixels with data in every raster, inside the extent.
+    pub valid_pixels: u64,
+    /// Glacier pixels.
+    pub glacier_pixels: u64,
+    /// The mean of all confidences.
+    pub mean_confidence: f64,
+    /// The share of valid pixels whose confidence is below the threshold.
+    pub share_of_low_confidence: f64,
+    /// See [`ProductSettings::confidence_threshold`].
+    pub confidence_threshold: f32,
+    /// Number of outlines.
+    pub outlines: usize,
+    /// Their area.
+    pub glacier_area_km2: f64,
+    /// The surface it was measured on.
+    pub area_surface: &'static str,
+    /// Polygons of low confidence, if they were asked for.
+    pub confidence_bands: Option<usize>,
+}
+
+impl ProductSummary {
+    /// The numbers by name.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let mut json = json!({
+            "valid_pixels": self.valid_pixels,
+            "glacier_pixels": self.glacier_pixels,
+            "glacier_area_km2": self.glacier_area_km2,
+            "area_surface": self.area_surface,
+            "outlines": self.outlines,
+            "mean_confidence": self.mean_confidence,
+            "share_below_confidence_threshold": self.share_of_low_confidence,
+            // Through text, as 0.95 is not 0.949999988 to a reader.
+            "confidence_threshold":
+                self.confidence_threshold.to_string().parse::<f64>().unwrap_or(f64::from(self.confidence_threshold)),
+        });
+        if let Some(bands) = self.confidence_bands {
+            json["confidence_bands"] = json!(bands);
+        }
+        json
+    }
+}
+
+/// Rows of the spool, with what the picture shows of the scene there.
+struct Rows {
+    probability: Vec<f32>,
+    valid: Vec<bool>,
+    /// SWIR1, NIR, red; none for a model without optical bands, or where no pixel has data.
+    picture: Option<[Vec<f32>; 3]>,
+}
+
+/// Classifies, filters, calibrates and outlines the probabilities in `spool`, which must be complete, and stages all files for `folder`.
+///
+/// The filter sees what the network says of filled gaps, as the published tool does; then gaps become nodata everywhere. `progress` is told the
+/// rows done; its error ends the work.
+///
+/// # Errors
+/// No pixel has data, an even filter, outlines outside their projection's domain, a full disk, or what `progress` returns.
+#[expect(clippy::too_many_arguments, reason = "what is read, what is made of it, where it goes")]
+pub fn stage_products(
+    spool: &mut Spool,
+    scene: &Scene,
+    extent: &Extent,
+    settings: &ProductSettings<'_>,
+    labels: &Labels<'_>,
+    folder: &Path,
+    staged: &mut StagedFiles,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<ProductSummary> {
+    let grid = scene.grid().part(extent.window());
+    let mut products = Products::new(&grid, spool.folder(), settings, labels)?;
+    thread::scope(|scope| {
+        // One is read while one is used.
+        let (rows, next_rows) = sync_channel(0);
+        scope.spawn(move || read(spool, scene, extent, &rows));
+        let mut done = 0;
+        for rows in next_rows {
+            let rows = rows?;
+            done += rows.valid.len() / grid.width.max(1);
+            products.add(rows)?;
+            progress(done)?;
+        }
+        Ok(())
+    })?;
+    products.stage(folder, staged)
+}
+
+/// Reads all rows, until an error or until nobody wants them.
+fn read(spool: &mut Spool, scene: &Scene, extent: &Extent, rows: &SyncSender<Result<Rows>>) {
+    let (height, _) = spool.size();
+    for first in (0..height).step_by(ROWS) {
+        let mut band = || {
+            let count = ROWS.min(height - first);
+            let (probability, valid) = spool.read(first, count)?;
+            let picture = if valid.contains(&true) {
+                let (read, _) = extent.read(scene, first, count)?;
+                let [swir1, nir, red] = [4, 3, 2].map(|band| read.channel(Feature::Optical, band).map(<[f32]>::to_vec));
+                swir1.zip(nir).zip(red).map(|((swir1, nir), red)| [swir1, nir, red])
+            } else {
+                None
+            };
+            Ok(Rows { probability, valid, picture })
+        };
+        let band = band();
+        let failed = band.is_err();
+        if rows.send(band).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// All files under way.
+struct Products<'a> {
+    grid: &'a Grid,
+    settings: &'a ProductSettings<'a>,
+    labels: &'a Labels<'a>,
+    median: MedianRows,
+    /// Rows that wait for their classes.
+    waiting: Waiting,
+    classes: CogWriter<u8>,
+    probability: ProbabilityWriter,
+    confidence: CogWriter<f32>,
+    outlines: OutlineLayer,
+    bands: Option<OutlineLayer>,
+    picture: Quicklook,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Waiting {
+    probability: Vec<f32>,
+    confidence: Vec<f32>,
+}
+
+#[derive(Default)]
+struct Counts {
+    valid: u64,
+    glacier: u64,
+    low: u64,
+    confidence: f64,
+}
+
+/// `probability.tif` in one of its types.
+enum ProbabilityWriter {
+    Float32(CogWriter<f32>),
+    Uint16(CogWriter<u16>),
+    Uint8(CogWriter<u8>),
+}
+
+/// Samples for a probability of 1.
+const UINT16_ONE: f32 = 50_000.0;
+const UINT8_ONE: f32 = 250.0;
+
+impl ProbabilityWriter {
+    fn create(scratch: &Path, grid: &Grid, kind: ProbabilityType, metadata: &Metadata) -> Result<Self> {
+        let overview = Overview::Average;
+        Ok(match kind {
+            ProbabilityType::Float32 => {
+                let settings = CogSettings { nodata: f32::NAN, overview, scale: None, metadata };
+                Self::Float32(CogWriter::create(scratch, grid, &settings)?)
+            }
+            ProbabilityType::Uint16 => {
+                let settings = CogSettings { nodata: u16::MAX, overview, scale: Some(2e-5), metadata };
+                Self::Uint16(CogWriter::create(scratch, grid, &settings)?)
+            }
+            ProbabilityType::Uint8 => {
+                let settings = CogSettings { nodata: u8::MAX, overview, scale: Some(4e-3), metadata };
+                Self::Uint8(CogWriter::create(scratch, grid, &settings)?)
+            }
+        })
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "probabilities are from 0 to 1")]
+    fn add_rows(&mut self, probability: &[f32]) -> Result<()> {
+        match self {
+            Self::Float32(writer) => writer.add_rows(probability),
+            Self::Uint16(writer) => {
+                let sample = |p: &f32| if p.is_nan() { u16::MAX } else { (p * UINT16_ONE).round() as u16 };
+                writer.add_rows(&probability.iter().map(sample).collect::<Vec<_>>())
+            }
+            Self::Uint8(writer) => {
+                let sample = |p: &f32| if p.is_nan() { u8::MAX } else { (p * UINT8_ONE).round() as u8 };
+                writer.add_rows(&probability.iter().map(sample).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    fn finish(self, path: &Path) -> Result<()> {
+        match self {
+            Self::Float32(writer) => writer.finish(path),
+            Self::Uint16(writer) => writer.finish(path),
+            Self::Uint8(writer) => writer.finish(path),
+        }
+    }
 }
 
 impl<'a> Products<'a> {
-    /// Classifies, filters, calibrates and outlines the glacier `probability` of a scene.
-    ///
-    /// The filter sees what the network says of filled gaps, as the published tool does; then gaps become nodata everywhere.
-    /// `smoothing` is the side of the median filter, 1 for none; `calibration` maps the confidence.
-    ///
-    /// # Errors
-    /// An even filter, or outlines outside their projection's domain.
-    pub fn new(
-        grid: &'a Grid,
-        scene: &'a SceneWindow,
-        mut probability: Vec<f32>,
-        smoothing: usize,
-        calibration: Option<&CalibrationCurve>,
-    ) -> Result<Self> {
-        if !scene.valid().contains(&true) {
+    fn new(grid: &'a Grid, scratch: &Path, settings: &'a ProductSettings<'a>, labels: &'a Labels<'a>) -> Result<Self> {
+        let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: labels.origin.to_vec() };
+        let bands = settings.confidence_bands.then(|| OutlineLayer::new(grid, &OutlineSettings::default(), GLACIER));
+        let bands = bands.transpose()?.map(OutlineLayer::without_pixel_polygons);
+        // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
+        let hatched = if settings.calibration.is_some() { settings.confidence_threshold } else { 0.0 };
+        Ok(Self {
+            grid,
+            settings,
+            labels,
+            median: MedianRows::new(grid.height, grid.width, settings.smoothing)?,
+            waiting: Waiting::default(),
+            classes: CogWriter::create(
+                scratch,
+                grid,
+                &CogSettings {
+                    nodata: NODATA,
+                    overview: Overview::Mode,
+                    scale: None,
+                    metadata: &metadata("glacier (1), other (0)"),
+                },
+            )?,
+            probability: ProbabilityWriter::create(
+                scratch,
+                grid,
+                settings.probability_type,
+                &metadata("probability of glacier"),
+            )?,
+            confidence: CogWriter::create(
+                scratch,
+                grid,
+                &CogSettings {
+                    nodata: f32::NAN,
+                    overview: Overview::Average,
+                    scale: None,
+                    metadata: &metadata("confidence"),
+                },
+            )?,
+            outlines: OutlineLayer::new(grid, &settings.outlines, GLACIER)?,
+            bands,
+            picture: Quicklook::new(grid.height, grid.width, hatched)?,
+            counts: Counts::default(),
+        })
+    }
+
+    fn add(&mut self, rows: Rows) -> Result<()> {
+        let Rows { mut probability, valid, picture } = rows;
+        let classes = self.median.add_rows(&classify(&probability))?;
+        for (p, _) in probability.iter_mut().zip(&valid).filter(|(_, valid)| !**valid) {
+            *p = f32::NAN;
+        }
+        let mut confidence = vec![0.0; probability.len()];
+        let width = self.grid.width.max(1);
+        confidence.par_chunks_mut(width).zip(probability.par_chunks(width)).for_each(|(confidence, probability)| {
+            confidence.copy_from_slice(&confidences(probability));
+            if let Some(curve) = self.settings.calibration {
+                curve.apply(confidence);
+            }
+        });
+        for c in confidence.iter().filter(|c| !c.is_nan()) {
+            self.counts.valid += 1;
+            self.counts.low += u64::from(*c < self.settings.confidence_threshold);
+            self.counts.confidence += f64::from(*c);
+        }
+        self.probability.add_rows(&probability)?;
+        self.confidence.add_rows(&confidence)?;
+        // A model without optical bands gets its probability in grey.
+        let shown = match &picture {
+            Some(bands) => [&bands[0][..], &bands[1], &bands[2]],
+            None => [&probability[..]; 3],
+        };
+        self.picture.add_rows(shown, Some(&confidence))?;
+        if let Some(bands) = &mut self.bands {
+            let threshold = self.settings.confidence_threshold;
+            let class = |c: &f32| match *c {
+                c if c.is_nan() => NODATA,
+                c if c < threshold => GLACIER,
+                _ => OTHER,
+            };
+            bands.add_rows(&confidence.iter().map(class).collect::<Vec<_>>(), &confidence, &probability)?;
+        }
+        self.waiting.probability.append(&mut probability);
+        self.waiting.confidence.append(&mut confidence);
+        self.add_classes(classes)
+    }
+
+    /// Takes the next rows of filtered classes.
+    fn add_classes(&mut self, mut classes: Vec<u8>) -> Result<()> {
+        let count = classes.len();
+        let probability: Vec<f32> = self.waiting.probability.drain(..count).collect();
+        let confidence: Vec<f32> = self.waiting.confidence.drain(..count).collect();
+        for (class, _) in classes.iter_mut().zip(&probability).filter(|(_, p)| p.is_nan()) {
+            *class = NODATA;
+        }
+        self.counts.glacier += classes.iter().filter(|class| **class == GLACIER).count() as u64;
+        self.classes.add_rows(&classes)?;
+        self.outlines.add_rows(&classes, &confidence, &probability)
+    }
+
+    fn stage(self, folder: &Path, staged: &mut StagedFiles) -> Result<ProductSummary> {
+        let counts = self.counts;
+        if counts.valid == 0 {
             return Err(Error::bad_argument(
                 "no pixel that has data in every raster",
                 "rasters that overlap",
                 "check nodata values and extents",
             ));
         }
-        let mut classes = classify(&probability);
-        if smoothing > 1 {
-            classes = median(&classes, grid.height, grid.width, smoothing)?;
-        }
-        for ((class, p), _) in classes.iter_mut().zip(&mut probability).zip(scene.valid()).filter(|(_, valid)| !**valid)
-        {
-            *class = NODATA;
-            *p = f32::NAN;
-        }
-        let mut confidence = confidences(&probability);
-        if let Some(curve) = calibration {
-            curve.apply(&mut confidence);
-        }
-        let regions = Regions::find(&classes, grid.width, grid.height, GLACIER)?;
-        let statistics = regions.statistics(&confidence)?;
-        let crs = grid.crs.as_ref().filter(|crs| !crs.proj.is_empty());
-        let transformer = crs.map(Transformer::to_longitude_latitude).transpose()?;
-        let mut glaciers = Vec::with_capacity(regions.polygons.len());
-        for ((pixels, statistics), pixel_count) in regions.polygons.into_iter().zip(statistics).zip(regions.pixels) {
-            let map = pixels.to_map(grid);
-            let area = area(&map, transformer.as_ref())?;
-            glaciers.push(Glacier { pixels, map, area, mean_confidence: statistics.mean, pixel_count });
-        }
-        Ok(Self { grid, scene, probability, classes, confidence, glaciers, is_calibrated: calibration.is_some() })
-    }
-
-    /// What was found, in numbers.
-    #[must_use]
-    pub fn summary(&self) -> Json {
-        let valid = self.scene.valid().iter().filter(|v| **v).count();
-        let low = self.confidence.iter().filter(|c| **c < CONFIDENCE_THRESHOLD).count();
-        let sum: f64 = self.confidence.iter().filter(|c| !c.is_nan()).map(|c| f64::from(*c)).sum();
+        let origin = self.labels.origin.iter();
+        let description = origin.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        staged.stage(folder.join(CLASSES_FILE), |path| self.classes.finish(path))?;
+        staged.stage(folder.join(PROBABILITY_FILE), |path| self.probability.finish(path))?;
+        staged.stage(folder.join(CONFIDENCE_FILE), |path| self.confidence.finish(path))?;
+        let targets: Vec<PathBuf> = self.settings.outline_names.iter().map(|name| folder.join(name)).collect();
+        let outlines: OutlineSummary = self.outlines.finish(&targets, &description, staged)?;
+        let bands = match self.bands {
+            Some(bands) => Some(bands.finish(&[folder.join(CONFIDENCE_BANDS_FILE)], &description, staged)?.count),
+            None => None,
+        };
+        let caption = Caption { title: self.labels.title, pixel_m: self.grid.pixel_m() };
+        staged.stage(folder.join(QUICKLOOK_FILE), |path| {
+            write_png(&self.picture.draw(&outlines.pixel_polygons, &caption), path)
+        })?;
         #[expect(clippy::cast_precision_loss, reason = "pixel counts are far below 2^52")]
-        let share = |part: f64| part / valid as f64;
-        #[expect(clippy::cast_precision_loss, reason = "pixel counts are far below 2^52")]
-        let low_share = share(low as f64);
-        json!({
-            "valid_pixels": valid,
-            "glacier_pixels": self.classes.iter().filter(|c| **c == GLACIER).count(),
-            "glacier_area_km2": self.glacier_area_km2(),
-            "area_surface": match self.glaciers.first().map(|g| g.area) {
-                Some(Area::Planar(_)) => "plane",
-                _ => "WGS 84 ellipsoid",
-            },
-            "outlines": self.glaciers.len(),
-            "mean_confidence": share(sum),
-            "share_below_confidence_threshold": low_share,
-            // Through text, as 0.95 is not 0.949999988 to a reader.
-            "confidence_threshold": CONFIDENCE_THRESHOLD.to_string().parse::<f64>().unwrap_or(f64::from(CONFIDENCE_THRESHOLD)),
+        let (valid, low) = (counts.valid as f64, counts.low as f64);
+        Ok(ProductSummary {
+            valid_pixels: counts.valid,
+            glacier_pixels: counts.glacier,
+            mean_confidence: counts.confidence / valid,
+            share_of_low_confidence: low / valid,
+            confidence_threshold: self.settings.confidence_threshold,
+            outlines: outlines.count,
+            glacier_area_km2: outlines.area_km2,
+            area_surface: outlines.surface,
+            confidence_bands: bands,
         })
-    }
-
-    /// Area of all outlines in km2.
-    #[must_use]
-    pub fn glacier_area_km2(&self) -> f64 {
-        self.glaciers.iter().map(|g| g.area.km2()).sum()
-    }
-
-    /// Number of outlines.
-    #[must_use]
-    pub fn outline_count(&self) -> usize {
-        self.glaciers.len()
-    }
-
-    /// Stages `outlines.tif`, `probability.tif`, `confidence.tif`, `outlines.gpkg` and `quicklook.png` for `folder`.
-    ///
-    /// `origin` says in names and values which model, device and settings made them; `title` goes above the picture.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn stage(
-        &self,
-        folder: &Path,
-        origin: &[(String, String)],
-        title: &str,
-        staged: &mut StagedFiles,
-    ) -> Result<()> {
-        let grid = self.grid;
-        let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: origin.to_vec() };
-        staged.stage(folder.join("outlines.tif"), |path| {
-            write_bytes(path, grid, &self.classes, NODATA, &metadata("glacier (1), other (0)"))
-        })?;
-        staged.stage(folder.join("probability.tif"), |path| {
-            write_floats(path, grid, &self.probability, &metadata("probability of glacier"))
-        })?;
-        staged.stage(folder.join("confidence.tif"), |path| {
-            write_floats(path, grid, &self.confidence, &metadata("confidence"))
-        })?;
-        staged.stage(folder.join("outlines.gpkg"), |path| self.write_outlines(path, origin))?;
-        staged.stage(folder.join("quicklook.png"), |path| self.write_quicklook(path, title))
-    }
-
-    fn write_outlines(&self, path: &Path, origin: &[(String, String)]) -> Result<()> {
-        let columns = [
-            Column::new("area_km2", ColumnType::Real),
-            Column::new("mean_confidence", ColumnType::Real),
-            Column::new("pixels", ColumnType::Integer),
-        ];
-        let description = origin.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let crs = self.grid.crs.as_ref();
-        let wkt = crs.map(crate::raster::Crs::wkt);
-        let layer = Layer { table: "outlines", description: &description, crs, wkt: wkt.as_deref(), columns: &columns };
-        let mut writer = Writer::create(path, &layer)?;
-        for glacier in &self.glaciers {
-            writer.add(
-                &glacier.map,
-                &[
-                    Value::Real(glacier.area.km2()),
-                    Value::Real(glacier.mean_confidence),
-                    Value::Integer(i64::try_from(glacier.pixel_count).unwrap_or(i64::MAX)),
-                ],
-            )?;
-        }
-        writer.finish()
-    }
-
-    fn write_quicklook(&self, path: &Path, title: &str) -> Result<()> {
-        let grid = self.grid;
-        // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
-        let threshold = if self.is_calibrated { CONFIDENCE_THRESHOLD } else { 0.0 };
-        let mut picture = Quicklook::new(grid.height, grid.width, threshold)?;
-        // SWIR1, NIR, red; a model without optical bands gets its probability in grey.
-        let bands = [4, 3, 2].map(|band| self.scene.channel(Feature::Optical, band).unwrap_or(&self.probability));
-        picture.add_rows(bands, Some(&self.confidence))?;
-        let outlines: Vec<Polygon<u32>> = self.glaciers.iter().map(|g| g.pixels.clone()).collect();
-        write_png(&picture.draw(&outlines, &Caption { title, pixel_m: grid.pixel_m() }), path)
     }
 }

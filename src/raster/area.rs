@@ -1,4 +1,4 @@
-//! Areas of polygons on the Earth.
+//! Areas and perimeters of polygons on the Earth.
 //!
 //! The area on the WGS 84 ellipsoid is that of the geodesic polygon (Karney 2013, doi 10.1007/s00190-012-0578-z). A straight line of a map
 //! is not a geodesic, so edges longer than [`LONGEST_EDGE_M`] are divided on the map first. What remains is the sagitta of 1 km: below 1e-6
@@ -46,6 +46,35 @@ pub fn area(polygon: &Polygon<f64>, to_ellipsoid: Option<&Transformer>) -> Resul
     }
 }
 
+/// What is measured of a polygon.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Size {
+    /// Its area.
+    pub area: Area,
+    /// The length of its exterior and its holes in km, on the same surface: of geodesics no longer than [`LONGEST_EDGE_M`] on the ellipsoid.
+    pub perimeter_km: f64,
+}
+
+/// Area and perimeter of a polygon in map coordinates, as [`area`] measures them.
+///
+/// # Errors
+/// As [`area`].
+pub fn size(polygon: &Polygon<f64>, to_ellipsoid: Option<&Transformer>) -> Result<Size> {
+    let Some(transformer) = to_ellipsoid else {
+        let length = |ring: &Ring<f64>| ring.windows(2).map(|e| (e[1].0 - e[0].0).hypot(e[1].1 - e[0].1)).sum::<f64>();
+        let perimeter_km = polygon.rings().map(length).sum::<f64>() / 1e3;
+        return Ok(Size { area: Area::Planar(planar_km2(polygon)), perimeter_km });
+    };
+    let mut longitude_latitude = |x, y| transformer.apply(x, y);
+    let (mut m, mut m2) = ring_size(&polygon.exterior, &mut longitude_latitude)?;
+    for hole in &polygon.holes {
+        let (length, within) = ring_size(hole, &mut longitude_latitude)?;
+        m += length;
+        m2 -= within;
+    }
+    Ok(Size { area: Area::Ellipsoidal(m2 / 1e6), perimeter_km: m / 1e3 })
+}
+
 /// Ellipsoidal area in km2 of a polygon whose edges are straight on the map; `longitude_latitude` takes map coordinates to degrees (WGS 84).
 ///
 /// Rings may run either way; the areas of the holes are subtracted.
@@ -56,9 +85,9 @@ pub fn ellipsoidal_km2(
     polygon: &Polygon<f64>,
     mut longitude_latitude: impl FnMut(f64, f64) -> Result<(f64, f64)>,
 ) -> Result<f64> {
-    let mut m2 = ring_m2(&polygon.exterior, &mut longitude_latitude)?;
+    let (_, mut m2) = ring_size(&polygon.exterior, &mut longitude_latitude)?;
     for hole in &polygon.holes {
-        m2 -= ring_m2(hole, &mut longitude_latitude)?;
+        m2 -= ring_size(hole, &mut longitude_latitude)?.1;
     }
     Ok(m2 / 1e6)
 }
@@ -80,8 +109,12 @@ fn wgs84() -> &'static Geodesic {
     WGS84.get_or_init(Geodesic::wgs84)
 }
 
-fn ring_m2(ring: &Ring<f64>, longitude_latitude: &mut impl FnMut(f64, f64) -> Result<(f64, f64)>) -> Result<f64> {
-    let Some(&(x, y)) = ring.first() else { return Ok(0.0) };
+/// Length in m and area in m2.
+fn ring_size(
+    ring: &Ring<f64>,
+    longitude_latitude: &mut impl FnMut(f64, f64) -> Result<(f64, f64)>,
+) -> Result<(f64, f64)> {
+    let Some(&(x, y)) = ring.first() else { return Ok((0.0, 0.0)) };
     let mut measured = PolygonArea::new(wgs84(), Winding::CounterClockwise);
     let mut last = longitude_latitude(x, y)?;
     for edge in ring.windows(2) {
@@ -100,7 +133,8 @@ fn ring_m2(ring: &Ring<f64>, longitude_latitude: &mut impl FnMut(f64, f64) -> Re
         last = next;
     }
     // Signed, so that a ring that runs clockwise is not taken for the rest of the Earth.
-    Ok(measured.compute(true).1.abs())
+    let (length, area, _) = measured.compute(true);
+    Ok((length, area.abs()))
 }
 
 /// Great-circle distance on a sphere (haversine formula): within 0.6 %.
@@ -172,6 +206,27 @@ mod tests {
             zone_km2(1.0, -50.0, -49.0),
             1e-6,
         );
+    }
+
+    #[test]
+    fn perimeters() {
+        let geographic = crs("+proj=longlat +datum=WGS84 +no_defs", true);
+        let to_ellipsoid = Transformer::to_longitude_latitude(&geographic).expect("a common CRS");
+        let whole = Polygon { exterior: rectangle(10.0, -1.0, 12.0, 1.0), holes: vec![] };
+        // Two meridian arcs from 1 S to 1 N and two parallels at 1 degree (Snyder 1987, eq. 3-21 and 4-21), in km.
+        let (a, e2) = (6378.137_f64, 0.006_694_379_990_14_f64);
+        let phi = 1.0_f64.to_radians();
+        let series = (1.0 - e2 / 4.0 - 3.0 * e2 * e2 / 64.0) * phi
+            - (3.0 * e2 / 8.0 + 3.0 * e2 * e2 / 32.0) * (2.0 * phi).sin()
+            + 15.0 * e2 * e2 / 256.0 * (4.0 * phi).sin();
+        let meridian = 2.0 * a * series;
+        let parallel = 2.0 * phi * a * phi.cos() / (1.0 - e2 * phi.sin().powi(2)).sqrt();
+        let found = size(&whole, Some(&to_ellipsoid)).expect("inside the domain");
+        close(found.perimeter_km, 2.0 * (meridian + parallel), 1e-6);
+        assert_eq!(found.area, area(&whole, Some(&to_ellipsoid)).expect("inside the domain"));
+        // In the plane, holes count too.
+        let square = Polygon { exterior: rectangle(0.0, 0.0, 3e3, 1e3), holes: vec![rectangle(0.0, 0.0, 1e3, 1e3)] };
+        assert_eq!(size(&square, None).expect("needs no CRS"), Size { area: Area::Planar(2.0), perimeter_km: 12.0 });
     }
 
     #[test]

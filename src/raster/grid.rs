@@ -50,6 +50,13 @@ impl Grid {
         ((t[4] * dx - t[1] * dy) / determinant, (t[0] * dy - t[3] * dx) / determinant)
     }
 
+    /// Whether the grid mirrors what it shows with north up: rows that go north while columns go east, say.
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        let t = &self.transform;
+        t[0] * t[4] - t[1] * t[3] > 0.0
+    }
+
     /// The mean side of a pixel in metres, where the CRS tells.
     #[must_use]
     pub fn pixel_m(&self) -> Option<f64> {
@@ -68,6 +75,21 @@ impl Grid {
         let (_, latitude) = self.position(self.width as f64 / 2.0, self.height as f64 / 2.0);
         let (x, y) = metres_per_degree(latitude);
         Some(((t[0] * t[4] - t[1] * t[3]).abs() * x * y).sqrt())
+    }
+
+    /// Metres in one unit of x and y. For degrees those of the raster's middle, on a sphere; metres where there is no CRS.
+    #[must_use]
+    pub fn metres_per_unit(&self) -> (f64, f64) {
+        let Some(crs) = &self.crs else { return (1.0, 1.0) };
+        match crs.metres_per_unit() {
+            Some(metres) => (metres, metres),
+            None => {
+                #[expect(clippy::cast_precision_loss, reason = "rasters have fewer than 2^52 columns and rows")]
+                let (_, latitude) = self.position(self.width as f64 / 2.0, self.height as f64 / 2.0);
+                let degree = 6_371_008.8_f64.to_radians();
+                (degree * latitude.clamp(-89.9, 89.9).to_radians().cos(), degree)
+            }
+        }
     }
 
     /// The whole raster as a window.

@@ -1,6 +1,8 @@
 //! Rasters: GeoTIFF in and out, grids and coordinate systems, terrain, polygons and what is made of them.
 
 pub mod area;
+mod boundary;
+pub mod cog;
 pub mod crs;
 pub mod gaps;
 mod gdal_metadata;
@@ -8,6 +10,7 @@ mod geo_keys;
 pub mod geopackage;
 pub mod grid;
 pub mod inspect;
+pub mod iso_line;
 pub(crate) mod lettering;
 pub mod outliner;
 pub mod pixel_map;
@@ -16,6 +19,7 @@ pub mod quicklook;
 pub mod rasterise;
 pub mod read;
 pub mod shapes;
+pub mod simplify;
 pub mod source;
 mod tags;
 pub mod target_grid;
@@ -28,7 +32,7 @@ pub use crs::{Crs, GeoKeys, Transformer};
 pub use gaps::fill_gaps;
 pub use grid::{Grid, Window, check_same_grid};
 pub use read::{Band, RasterFile, SampleType};
-pub use shapes::Shapes;
+pub use shapes::{PixelShapes, Shapes};
 pub use source::{Quantity, Source};
 pub use target_grid::TargetGrid;
 pub use terrain::slope_degrees;

@@ -38,12 +38,10 @@ impl Polygon<u32> {
     /// Map coordinates of the polygon. On a grid that mirrors (rows going north, say) rings are reversed, so that the orientation holds.
     #[must_use]
     pub fn to_map(&self, grid: &Grid) -> Polygon<f64> {
-        let t = &grid.transform;
-        let mirrored = t[0] * t[4] - t[1] * t[3] > 0.0;
         let map = |ring: &Ring<u32>| {
             let mut ring: Ring<f64> =
                 ring.iter().map(|&(col, row)| grid.position(f64::from(col), f64::from(row))).collect();
-            if mirrored {
+            if grid.is_mirrored() {
                 ring.reverse();
             }
             ring
@@ -55,14 +53,15 @@ impl Polygon<u32> {
 /// Area that a ring encloses in pixels: positive for exteriors, negative for holes.
 #[must_use]
 pub fn signed_area(ring: &[(u32, u32)]) -> i64 {
-    let twice: i64 = ring
+    // Products of two corners of a raster of 2^32 pixels a side do not fit into 64 bits.
+    let twice: i128 = ring
         .windows(2)
         .map(|edge| {
             let ((x0, y0), (x1, y1)) = (edge[0], edge[1]);
-            i64::from(x1) * i64::from(y0) - i64::from(x0) * i64::from(y1)
+            i128::from(x1) * i128::from(y0) - i128::from(x0) * i128::from(y1)
         })
         .sum();
-    twice / 2
+    i64::try_from(twice / 2).unwrap_or(if twice > 0 { i64::MAX } else { i64::MIN })
 }
 
 /// Pixel statistics of one polygon.

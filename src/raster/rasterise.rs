@@ -15,10 +15,15 @@ use crate::raster::polygons::Ring;
 /// defined.
 /// Rings are closed whether or not the first vertex is repeated. `mask` has rows of `width` pixels; what lies beside it is ignored.
 pub fn burn(rings: &[Ring<f64>], width: usize, mask: &mut [bool]) {
+    burn_rows(rings, width, 0, mask);
+}
+
+/// [`burn`] for some rows of a raster: `mask` begins at its row number `start`. The pixels are those of the whole, bit for bit.
+pub fn burn_rows(rings: &[Ring<f64>], width: usize, start: usize, mask: &mut [bool]) {
     if width == 0 {
         return;
     }
-    let height = mask.len() / width;
+    let height = start.saturating_add(mask.len() / width);
     let all = || rings.iter().flatten();
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
@@ -27,7 +32,7 @@ pub fn burn(rings: &[Ring<f64>], width: usize, mask: &mut [bool]) {
     let (top, bottom) = range(&mut all().map(|vertex| vertex.1));
     // No centre lies further left than the first column after the smallest x, and so on.
     let (first_col, end_col) = (first_centre(left, width), first_centre(right, width));
-    let (first_row, end_row) = (first_centre(top, height), first_centre(bottom, height));
+    let (first_row, end_row) = (first_centre(top, height).max(start), first_centre(bottom, height));
     // A centre on the right-hand boundary belongs to the shape, so the last column is one more where it is there.
     let end_col = (end_col + 1).min(width);
     if first_col >= end_col || first_row >= end_row {
@@ -56,7 +61,8 @@ pub fn burn(rings: &[Ring<f64>], width: usize, mask: &mut [bool]) {
     }
     for (flips, row) in flips.chunks_exact(wide).zip(first_row..) {
         let mut inside = false;
-        for (pixel, flip) in mask[row * width + first_col..row * width + end_col].iter_mut().zip(flips) {
+        let line = (row - start) * width;
+        for (pixel, flip) in mask[line + first_col..line + end_col].iter_mut().zip(flips) {
             inside ^= flip;
             *pixel |= inside;
         }
@@ -183,6 +189,12 @@ mod tests {
                     .sum();
                 assert_eq!(*inside, turns.abs() > 3.0, "{x} {y}");
             }
+            // In bands of rows, the last of them short.
+            let mut bands = vec![false; mask.len()];
+            for (band, start) in bands.chunks_mut(31 * 4).zip((0..).step_by(4)) {
+                burn_rows(std::slice::from_ref(&ring), 31, start, band);
+            }
+            assert!(bands == mask);
         }
     }
 }

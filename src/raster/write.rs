@@ -180,7 +180,7 @@ fn cut<T: Copy>(
 }
 
 /// The tags that place the grid: pixel scale and tie point where they suffice, else the matrix, and the GeoTIFF keys verbatim.
-fn georeference_tags(grid: &Grid) -> Vec<Tag> {
+pub(super) fn georeference_tags(grid: &Grid) -> Vec<Tag> {
     let keys = grid.crs.as_ref().map_or_else(GeoKeys::default, keys_of);
     let t = &grid.transform;
     let mut tags = Vec::new();
@@ -216,7 +216,7 @@ fn keys_of(crs: &Crs) -> GeoKeys {
 }
 
 /// The items of a raster with one band.
-fn items(metadata: &Metadata) -> Vec<Item> {
+pub(super) fn items(metadata: &Metadata) -> Vec<Item> {
     let mut items = file_items(&metadata.items);
     items.extend(metadata.description.iter().map(|name| description(0, name)));
     items

@@ -574,7 +574,7 @@ fn remove_run(folder: &Path) -> Result<()> {
 }
 
 fn paused(folder: &Path) -> Error {
-    Error::Paused { folder: folder.to_path_buf() }
+    Error::Paused { command: "train", folder: folder.to_path_buf() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of steps and patches are far below 2^52")]

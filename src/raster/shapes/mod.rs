@@ -26,7 +26,7 @@ use crate::raster::crs::Crs;
 pub use crate::raster::geopackage::{Column, ColumnType, Value};
 use crate::raster::grid::Grid;
 use crate::raster::polygons::Ring;
-use crate::raster::rasterise::burn;
+use crate::raster::rasterise::burn_rows;
 pub use features::{Feature, Features};
 use placement::Placement;
 pub use style::write_style;
@@ -125,13 +125,49 @@ impl Shapes {
             )
         })?;
         mask.resize(grid.len(), false);
+        self.on_grid(grid, assumed)?.burn_rows(0, &mut mask);
+        Ok(mask)
+    }
+
+    /// The polygons on the pixels of a grid, to be burnt row by row. See [`Shapes::burn`].
+    ///
+    /// # Errors
+    /// A CRS is not known or not supported, or a vertex has no place on the map.
+    pub fn on_grid(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<PixelShapes> {
         let placement = Placement::new(&self.path, self.crs.as_ref(), grid, assumed)?;
+        let mut polygons = Vec::new();
         for polygon in &self.polygons {
             if let Some(rings) = placement.pixels(polygon)? {
-                burn(&rings, grid.width, &mut mask);
+                polygons.push(rings);
             }
         }
-        Ok(mask)
+        Ok(PixelShapes { width: grid.width, polygons })
+    }
+}
+
+/// Polygons in pixel positions (column, row) of a grid.
+#[derive(Debug, Clone)]
+pub struct PixelShapes {
+    width: usize,
+    polygons: Vec<Vec<Ring<f64>>>,
+}
+
+impl PixelShapes {
+    /// Sets the pixels of some rows, of which `start` is the first, whose centres lie in a polygon; others stay as they are.
+    pub fn burn_rows(&self, start: usize, mask: &mut [bool]) {
+        for rings in &self.polygons {
+            burn_rows(rings, self.width, start, mask);
+        }
+    }
+
+    /// The least and the largest column and row of all vertices: left, top, right, bottom. `None` if there are none.
+    #[must_use]
+    pub fn bounds(&self) -> Option<[f64; 4]> {
+        let mut vertices = self.polygons.iter().flatten().flatten();
+        let &(x, y) = vertices.next()?;
+        Some(vertices.fold([x, y, x, y], |[left, top, right, bottom], &(x, y)| {
+            [left.min(x), top.min(y), right.max(x), bottom.max(y)]
+        }))
     }
 }
 
