@@ -11,7 +11,8 @@ use crate::atomic_file::StagedFiles;
 use crate::cli::output_file::{check_output, check_writable};
 use crate::cli::print_line;
 use crate::error::Error;
-use crate::infer::outlines::{OutlineLayer, OutlineSettings, OutlineSummary, check_target, finish_layers};
+use crate::infer::outlines::{OutlineLayer, OutlineSettings, OutlineSummary, finish_layers};
+use crate::raster::shapes::check_extension;
 use crate::raster::{Grid, RasterFile, Window, check_same_grid};
 
 /// Outline the classes of a raster as polygons.
@@ -80,7 +81,7 @@ pub fn run(args: &VectoriseArgs) -> Result<()> {
         let remedy = "a raster of probabilities is that of one class: name it with --class";
         return Err(Error::bad_argument(found, "one class", remedy).into());
     }
-    check_target(&args.output)?;
+    check_extension(&args.output)?;
     let inputs: Vec<&Path> = [Some(&args.classes), args.confidence.as_ref(), args.probability.as_ref()]
         .into_iter()
         .flatten()

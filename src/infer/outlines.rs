@@ -16,17 +16,17 @@
 //! With an iso-line ([`crate::raster::iso_line`]) boundaries follow the probability of 0.5 and not the classes. Where a filter changed classes, the line
 //! does not follow the filter: it shows what the network said, single pixels included. `min_area_km2` takes those away.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
 use crate::raster::area::{Size, size};
-use crate::raster::geopackage::{Column, ColumnType, Layer, Value, Writer};
 use crate::raster::iso_line::{IsoLine, IsoRegion};
 use crate::raster::outliner::{Outline, Outliner, reading_order};
 use crate::raster::polygons::{Polygon, Statistics};
+use crate::raster::shapes::{Column, ColumnType, Layer, ShapeWriter, Value, check_extension, write_style};
 use crate::raster::simplify::{add_junctions, simplify};
 use crate::raster::{Crs, Grid, Transformer};
 
@@ -438,21 +438,6 @@ fn values(found: &Found, own: Size, number: usize, names_class: bool, has_confid
     values
 }
 
-/// The file formats, by extension.
-const FORMATS: [&str; 1] = ["gpkg"];
-
-/// Checks that outlines can be written to a file of this name.
-///
-/// # Errors
-/// Its extension names no format.
-pub fn check_target(target: &Path) -> Result<()> {
-    let extension = target.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if FORMATS.contains(&extension.as_str()) {
-        return Ok(());
-    }
-    Err(Error::bad_file(target, format!("the extension '{extension}'"), FORMATS.join(", "), "name a .gpkg file"))
-}
-
 /// What the files of a layer have in common.
 struct LayerFiles<'a> {
     description: &'a str,
@@ -468,24 +453,16 @@ impl LayerFiles<'_> {
         staged: &mut StagedFiles,
         mut features: impl FnMut(&mut dyn FnMut(&Polygon<f64>, &[Value]) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        targets.iter().try_for_each(|target| check_target(target))?;
+        targets.iter().try_for_each(|target| check_extension(target))?;
         if targets.is_empty() {
             return features(&mut |_, _| Ok(()));
         }
-        let wkt = self.crs.map(Crs::wkt);
         for target in targets {
-            staged.stage(target, |path| {
-                let layer = Layer {
-                    table: LAYER,
-                    description: self.description,
-                    crs: self.crs,
-                    wkt: wkt.as_deref(),
-                    columns: self.columns,
-                };
-                let mut writer = Writer::create(path, &layer)?;
-                features(&mut |polygon, values| writer.add(polygon, values))?;
-                writer.finish()
-            })?;
+            let layer = Layer { name: LAYER, description: self.description, crs: self.crs, columns: self.columns };
+            let mut writer = ShapeWriter::create(target, &layer)?;
+            features(&mut |polygon, values| writer.add(std::slice::from_ref(polygon), values))?;
+            writer.finish(staged)?;
+            write_style(target, staged)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod identity;
 mod many;
 mod one;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
@@ -19,6 +19,7 @@ use crate::infer::extent::PixelWindow;
 use crate::infer::manifest::Shard;
 use crate::infer::outlines::OutlineSettings;
 use crate::infer::products::{CONFIDENCE_THRESHOLD, OUTLINES_FILE, ProbabilityType, ProductSettings};
+use crate::raster::shapes::check_extension;
 
 /// Map the glaciers of a scene, or of many.
 ///
@@ -183,17 +184,7 @@ impl PredictArgs {
                     "give outlines.gpkg, say, and the folder with --output",
                 ));
             }
-        }
-        let formats = ["gpkg", "geojson", "fgb", "shp"];
-        let extension = |name: &str| PathBuf::from(name).extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-        if let Some(strange) =
-            self.outlines.iter().find(|name| !extension(name).is_some_and(|e| formats.contains(&e.as_str())))
-        {
-            return Err(Error::bad_argument(
-                format!("--outlines {strange}"),
-                format!("a name that ends in .{}", formats.join(", .")),
-                "give outlines.gpkg, say",
-            ));
+            check_extension(Path::new(name))?;
         }
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
