@@ -98,12 +98,15 @@ pub struct SceneOptions {
     pub reflectance_offset: Option<f64>,
 }
 
+/// A feature and its channels.
+pub(super) type FeatureSources = (Feature, Vec<Source>);
+
 /// Opens all files and brings them to one grid.
 pub(super) fn open_sources(
     files: &SceneFiles,
     features: &[Feature],
     options: &SceneOptions,
-) -> Result<(Grid, Vec<(Feature, Vec<Source>)>)> {
+) -> Result<(Grid, Vec<FeatureSources>)> {
     let listed = |features: &[Feature]| features.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
     if let Some(extra) = Feature::ALL.into_iter().find(|f| files.has(*f) && !features.contains(f)) {
         return Err(Error::bad_argument(

@@ -129,20 +129,18 @@ pub fn findings(examined: Examined<'_>, role: Option<Role>) -> Vec<Finding> {
             all.extend(order_by_name(&[examined]));
             all.extend(order_by_spectrum(&[examined]));
         }
-        Some(Role::Elevation) => all.extend(elevation(&statistics)),
-        Some(Role::Slope) => all.extend(range(
-            &statistics,
-            "slope",
-            (0.0, 90.0),
-            "degrees",
-            "give the slope in degrees, or leave --slope out",
-        )),
+        Some(Role::Elevation) => all.extend(elevation(file, &statistics)),
+        Some(Role::Slope) => {
+            let fix = "give the slope in degrees, or leave --slope out";
+            all.extend(range(&statistics, "slope", (0.0, 90.0), "degrees", fix));
+        }
         Some(Role::Coherence) => {
-            all.extend(range(&statistics, "coherence", (0.0, 1.0), "0 to 1", "scale it with gdal_edit.py -scale"))
+            let fix = "scale it with gdal_edit.py -scale";
+            all.extend(range(&statistics, "coherence", (0.0, 1.0), "0 to 1", fix));
         }
         Some(Role::Thermal) => all.extend(thermal(&statistics)),
         Some(role @ (Role::Backscatter | Role::Decibels)) => {
-            all.extend(backscatter(&statistics, role == Role::Decibels))
+            all.extend(backscatter(&statistics, role == Role::Decibels));
         }
         None => {}
     }
@@ -282,6 +280,14 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
     let expected = format!("values above {BRIGHTEST} in {}, where reflectance from 0 to 1 is expected", listed(&high));
     let warn = |kind, message: String, fix: &str| vec![Finding::new(kind, Severity::Warning, message, fix)];
     if !high.is_empty() {
+        if is_byte && family == Family::LandsatLevel1 {
+            return warn(
+                "digital_numbers",
+                format!("{expected}: digital numbers of Landsat, level 1"),
+                "write REFLECTANCE_MULT_BAND_n and REFLECTANCE_ADD_BAND_n of the MTL file, both divided by the sine of \
+                 SUN_ELEVATION, into each band's file with gdal_edit.py -scale and -offset",
+            );
+        }
         if is_byte {
             return warn(
                 "picture",
@@ -289,11 +295,13 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
                 "use the product's original bands; --reflectance-scale mends only a linear stretch that is known",
             );
         }
-        let sentinel_offset = can_be_sentinel && (floor >= 950.0 && least >= 500.0 || new_baseline && least >= 500.0);
+        let sentinel_offset = can_be_sentinel && least >= 500.0 && (floor >= 950.0 || new_baseline);
         let (message, fix) = match family {
+            _ if top <= 200.0 => (format!("{expected}: per cent"), "--reflectance-scale 0.01"),
             Family::LandsatLevel1 => (
                 format!("{expected}: digital numbers of Landsat, level 1"),
-                "--reflectance-scale 0.00002 --reflectance-offset -0.1, both divided by the sine of the sun's elevation (SUN_ELEVATION in the MTL file)",
+                "--reflectance-scale 0.00002 --reflectance-offset -0.1, both divided by the sine of the sun's elevation \
+                 (SUN_ELEVATION in the MTL file)",
             ),
             Family::LandsatLevel2 => (
                 format!("{expected}: digital numbers of Landsat, level 2"),
@@ -305,7 +313,6 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
                 ),
                 "--reflectance-scale 0.0001 --reflectance-offset -0.1",
             ),
-            _ if top <= 200.0 => (format!("{expected}: per cent"), "--reflectance-scale 0.01"),
             _ => (format!("{expected}: digital numbers, or 0 to 10,000"), "--reflectance-scale 0.0001"),
         };
         return warn(if top <= 200.0 { "percent" } else { "digital_numbers" }, message, fix);
@@ -322,7 +329,9 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
     if (lifted && known.len() >= 4) || (new_baseline && least >= 0.05) {
         return warn(
             "sentinel_offset",
-            "no value near 0 in any band: the offset of 1000 of Sentinel-2 since processing baseline 04.00 is not taken off".into(),
+            "no value near 0 in any band: the offset of 1000 of Sentinel-2 since processing baseline 04.00 \
+             is not taken off"
+                .into(),
             "--reflectance-offset -0.1",
         );
     }
@@ -401,8 +410,18 @@ fn order_by_spectrum(rasters: &[Examined<'_>]) -> Vec<Finding> {
     )]
 }
 
-fn elevation(statistics: &[Statistics]) -> Vec<Finding> {
+fn elevation(file: &RasterFile, statistics: &[Statistics]) -> Vec<Finding> {
     let Some(s) = statistics.first().filter(|s| s.known > 0) else { return Vec::new() };
+    // GeoTIFF's VerticalUnitsGeoKey: foot, US survey foot. A scale in the file may have made metres of them.
+    let unit = file.grid().crs.as_ref().and_then(|crs| crs.keys.code(4099));
+    if matches!(unit, Some(9002 | 9003)) && file.bands().first().is_some_and(|band| band.scale == 1.0) {
+        return vec![Finding::new(
+            "feet",
+            Severity::Warning,
+            "elevations in feet, as the file says",
+            "gdal_edit.py -scale 0.3048 on the elevation file",
+        )];
+    }
     if s.high > HIGHEST {
         return vec![Finding::new(
             "feet",
