@@ -7,7 +7,7 @@ export NODEVICE_SELECT := 1
 # Root needs no sudo; elsewhere it asks.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help build check test full bench peers demo adapter
+.PHONY: help build check test full oracle bench peers demo adapter
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,18 @@ test: adapter ## All tests, on a GPU if there is one, else on Mesa's software ad
 
 full: adapter ## The slow tests too: the published size, real scenes
 	GLAVITU_FULL=1 cargo test --release --locked -- --nocapture
+
+ORACLE := tests/oracle/venv/bin/python
+
+oracle: build $(ORACLE) ## Hold warping and the like against GDAL and others (needs python3 with venv, and PyPI)
+	@failed=0; for script in tests/oracle/*.py; do \
+	  echo "== $$script"; $(ORACLE) $$script $(GLAVITU) || failed=1; \
+	done; exit $$failed
+
+$(ORACLE): tests/oracle/requirements.txt
+	python3 -m venv tests/oracle/venv
+	tests/oracle/venv/bin/pip install --quiet --requirement $<
+	@touch $@
 
 bench: ## Time every operator and the network on the CPU (criterion)
 	cargo bench --locked

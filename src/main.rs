@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info,
-    inventory, kernels, optimise_region, plan, predict, train, tune,
+    backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info, inspect,
+    inventory, kernels, optimise_region, plan, predict, train, tune, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -38,6 +38,8 @@ enum Command {
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    Inspect(inspect::InspectArgs),
+    Warp(warp::WarpArgs),
     Forward(forward::ForwardArgs),
     Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Warp(args) => warp::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),

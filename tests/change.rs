@@ -183,9 +183,23 @@ fn two_inventories() {
 }
 
 #[test]
+fn maps_on_other_grids() {
+    let place = workplace();
+    // The second map at a third of the pixel size, two coarse columns further east and a row further south, where it ends.
+    let fine = Grid { width: 66, height: 24, transform: [10.0, 0.0, 480_060.0, 0.0, -10.0, 5_780_870.0], ..grid() };
+    let inside = |i: usize| (i % 66) / 3 + 2 < 7 && (2..8).contains(&((i / 66) / 3 + 1));
+    let classes: Vec<u8> = (0..66 * 24).map(|i| u8::from(inside(i))).collect();
+    write_bytes(place.path("fine.tif"), &fine, &classes, 255, &Metadata::default()).expect("written");
+    let found = numbers(&place, "before.tif", "fine.tif", &[]);
+    // Of the first glacier column 1 is not seen any more, the second is gone.
+    assert_eq!(pixels(&found["total"]), [72.0, 30.0, 42.0, 0.0, 30.0, -42.0]);
+    assert_eq!(found["pixels_without_data_at_either_date"], 20 + 22 + 22);
+}
+
+#[test]
 fn bad_inputs() {
     let place = workplace();
-    let shifted = Grid { transform: [30.0, 0.0, 480_300.0, 0.0, -30.0, 5_780_900.0], ..grid() };
+    let shifted = Grid { transform: [30.0, 0.0, 620_000.0, 0.0, -30.0, 5_780_900.0], ..grid() };
     write_bytes(place.path("shifted.tif"), &shifted, &[1; WIDTH * HEIGHT], 255, &Metadata::default()).expect("written");
     write(place.path("nothing.tif"), &[255; WIDTH * HEIGHT]);
     let refused = |before: &str, after: &str, more: &[&str], expected: &str| {
@@ -194,7 +208,7 @@ fn bad_inputs() {
         assert!(run.out.is_empty() && run.err.contains(expected), "{}", run.err);
         assert!(!place.path("o").exists());
     };
-    refused("before.tif", "shifted.tif", &[], "expected the grid of");
+    refused("before.tif", "shifted.tif", &[], "a raster of another place");
     refused("before.tif", "nothing.tif", &[], "no pixel with data at both dates");
     refused("before.tif", "missing.tif", &[], "missing.tif");
     refused("before.tif", "after.tif", &["--dates", "2000-08-01"], "1 dates");

@@ -135,6 +135,23 @@ fn elevations_move_the_divide() {
 }
 
 #[test]
+fn elevations_on_another_grid() {
+    let place = workplace();
+    // The same slopes at twice the pixel size, further to all sides.
+    let coarse = Grid { width: 14, height: 9, transform: [60.0, 0.0, 479_880.0, 0.0, -60.0, 5_781_020.0], ..grid() };
+    let height = |col: usize| {
+        let fine = 2.0 * col as f32 - 4.0 + 0.5;
+        if fine < 6.0 { 100.0 } else { 560.0 - 10.0 * fine }
+    };
+    let dem: Vec<f32> = (0..14 * 9).map(|i| height(i % 14)).collect();
+    write_floats(place.path("coarse.tif"), &coarse, &dem, &Metadata::default()).expect("written");
+    let found = numbers(&place, &[("-o", "glaciers.gpkg"), ("--dem", "coarse.tif")]);
+    // Between the coarse pixels the crest is the second column behind the outline, and both waters reach it at once.
+    assert_eq!(all(&found["rows"][0]), [42.0, 36.0, 6.0, 12.0]);
+    assert_eq!(all(&found["rows"][1]), [60.0, 36.0, 0.0, 24.0]);
+}
+
+#[test]
 fn an_inventory_is_a_reference() {
     let place = workplace();
     let run = inventory(&place, &[&USUAL[..], &[("-o", "first.shp")]].concat(), &[]);
@@ -165,7 +182,7 @@ fn an_inventory_is_a_reference() {
 fn bad_inputs() {
     let place = workplace();
     write_reference(&place.path("odd.gpkg"), "identity");
-    let far = Grid { transform: [30.0, 0.0, 600_000.0, 0.0, -30.0, 5_780_900.0], ..grid() };
+    let far = Grid { transform: [30.0, 0.0, 620_000.0, 0.0, -30.0, 5_780_900.0], ..grid() };
     write_bytes(place.path("far.tif"), &far, &[1; WIDTH * HEIGHT], 255, &Metadata::default()).expect("written");
     let refused = |files: &[(&str, &str)], more: &[&str], expected: &str| {
         let run = inventory(&place, files, more);
@@ -182,7 +199,7 @@ fn bad_inputs() {
         &[],
         "no glacier in which the map has data",
     );
-    refused(&[USUAL[0], USUAL[1], ("--dem", "far.tif"), out], &[], "expected the grid of");
+    refused(&[USUAL[0], USUAL[1], ("--dem", "far.tif"), out], &[], "a raster of another place");
     refused(&[("--outlines", "rgi.gpkg"), ("--reference", "rgi.gpkg"), out], &[], "--grid");
     refused(&[USUAL[0], USUAL[1], ("-o", "o.kml")], &[], ".gpkg, .geojson, .json, .fgb or .shp");
     refused(&[USUAL[0], USUAL[1], ("-o", "rgi.gpkg")], &[], "a file that is read");

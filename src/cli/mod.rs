@@ -19,6 +19,7 @@ pub mod export;
 pub mod forward;
 pub mod import;
 pub mod info;
+pub mod inspect;
 pub mod inventory;
 pub mod kernels;
 mod model_size;
@@ -30,6 +31,7 @@ pub mod predict;
 mod scene_args;
 pub mod train;
 pub mod tune;
+pub mod warp;
 
 /// Prints a line to standard output. A reader that has gone (`| head`) is no failure: the work is done.
 fn print_line(text: impl Display) -> anyhow::Result<()> {

@@ -30,7 +30,7 @@ use crate::raster::{Grid, Transformer};
 /// Writes to the output folder: outlines.tif (1 glacier, 0 other, 255 no data), probability.tif and confidence.tif (0 to 1, NaN no data),
 /// outlines.gpkg (polygons with area_km2 and mean_confidence), quicklook.png and run.json.
 ///
-/// All rasters share one grid. A feature's bands come as one file or as one file per band, in order; physical values are computed from the
+/// Rasters on other grids than the optical one are warped to it. A feature's bands come as one file or as one file per band, in order; physical values are computed from the
 /// scale, offset and nodata value in each file's metadata.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -156,7 +156,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
                 "location": location,
                 "region": args.region,
                 "region_vector": args.region_vector,
-                "assume_crs": args.scene.assume_crs,
+                "rasters": args.scene.settings(),
             },
             "inputs": files.all().collect::<Vec<_>>(),
             "slope": if files.slope.is_some() { "given" } else { "derived from the elevation (Horn 1981)" },

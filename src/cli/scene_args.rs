@@ -2,12 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
+use serde_json::{Value, json};
 
 use crate::cli::assumed_crs::parse_crs;
 use crate::error::Result;
-use crate::infer::scene::{Scene, SceneFiles};
+use crate::infer::scene::{SarUnit, Scene, SceneFiles, SceneOptions};
 use crate::model::Feature;
+use crate::raster::TargetGrid;
+
+/// How backscatter is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SarUnitArg {
+    /// Power
+    Linear,
+    /// Decibels
+    Db,
+}
 
 /// A scene's rasters.
 #[derive(Debug, Clone, Args)]
@@ -21,10 +32,10 @@ pub(super) struct SceneArgs {
     /// Slope in degrees; derived from the elevation if not given
     #[arg(long, value_name = "FILE", requires = "elevation", value_hint = ValueHint::FilePath)]
     slope: Option<PathBuf>,
-    /// Co-polarised backscatter, linear: ascending, descending
+    /// Co-polarised backscatter: ascending, descending
     #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
     co_pol_sar: Vec<PathBuf>,
-    /// Cross-polarised backscatter, linear: ascending, descending
+    /// Cross-polarised backscatter: ascending, descending
     #[arg(long, value_name = "FILE", num_args = 1..=2, value_hint = ValueHint::FilePath)]
     cross_pol_sar: Vec<PathBuf>,
     /// Interferometric coherence, 0 to 1: ascending, descending
@@ -36,6 +47,19 @@ pub(super) struct SceneArgs {
     /// The CRS of rasters that name none, as EPSG:CODE
     #[arg(long, value_name = "EPSG:CODE")]
     pub(super) assume_crs: Option<String>,
+    /// The grid of the scene: a raster, or EPSG:CODE@RESOLUTION[@XMIN,YMIN,XMAX,YMAX] in units of that CRS; the optical grid (with the
+    /// smallest pixels) if not given. Rasters on other grids are warped
+    #[arg(long, value_name = "FILE|EPSG:CODE@RES", allow_hyphen_values = true)]
+    grid: Option<String>,
+    /// The unit of backscatter
+    #[arg(long, value_name = "UNIT", value_enum, default_value = "linear")]
+    sar_unit: SarUnitArg,
+    /// Reflectance = stored value * SCALE + OFFSET; what is not given is the file's
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    reflectance_scale: Option<f64>,
+    /// See --reflectance-scale; -0.1 for Sentinel-2 since processing baseline 04.00
+    #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
+    reflectance_offset: Option<f64>,
 }
 
 impl SceneArgs {
@@ -54,7 +78,27 @@ impl SceneArgs {
 
     /// Opens what a model with `features` takes.
     pub(super) fn open(&self, features: &[Feature]) -> Result<Scene> {
-        let assumed = self.assume_crs.as_deref().map(parse_crs).transpose()?;
-        Scene::open(&self.files(), features, assumed.as_ref())
+        let options = SceneOptions {
+            assumed_crs: self.assume_crs.as_deref().map(parse_crs).transpose()?,
+            grid: self.grid.as_deref().map(TargetGrid::parse).transpose()?,
+            sar_unit: match self.sar_unit {
+                SarUnitArg::Linear => SarUnit::Linear,
+                SarUnitArg::Db => SarUnit::Decibels,
+            },
+            reflectance_scale: self.reflectance_scale,
+            reflectance_offset: self.reflectance_offset,
+        };
+        Scene::open_with(&self.files(), features, &options)
+    }
+
+    /// How the rasters are read, for the report of a run.
+    pub(super) fn settings(&self) -> Value {
+        json!({
+            "assume_crs": self.assume_crs,
+            "grid": self.grid,
+            "sar_unit": if self.sar_unit == SarUnitArg::Db { "db" } else { "linear" },
+            "reflectance_scale": self.reflectance_scale,
+            "reflectance_offset": self.reflectance_offset,
+        })
     }
 }

@@ -10,4 +10,5 @@ pub mod postprocess;
 pub mod predict;
 pub mod products;
 pub mod scene;
+mod scene_sources;
 pub mod tiles;

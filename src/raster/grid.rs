@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::raster::crs::Crs;
+use crate::raster::terrain::metres_per_degree;
 
 /// A raster's pixels on the Earth.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +56,18 @@ impl Grid {
         let t = &self.transform;
         let side = (t[0] * t[4] - t[1] * t[3]).abs().sqrt();
         self.crs.as_ref()?.metres_per_unit().map(|metres| side * metres)
+    }
+
+    /// The mean side of the middle pixel on the ground, in metres; degrees are measured on the WGS 84 ellipsoid. `None` without a CRS.
+    #[must_use]
+    pub fn ground_pixel_m(&self) -> Option<f64> {
+        if !self.crs.as_ref()?.geographic {
+            return self.pixel_m();
+        }
+        let t = &self.transform;
+        let (_, latitude) = self.position(self.width as f64 / 2.0, self.height as f64 / 2.0);
+        let (x, y) = metres_per_degree(latitude);
+        Some(((t[0] * t[4] - t[1] * t[3]).abs() * x * y).sqrt())
     }
 
     /// The whole raster as a window.

@@ -160,6 +160,38 @@ impl RasterFile {
         &self.bands
     }
 
+    /// Replaces scale and offset of all bands, each where it is given: for files whose metadata are missing or wrong.
+    ///
+    /// # Errors
+    /// The scale is 0, or one of the two is not finite.
+    pub fn set_scale(&mut self, scale: Option<f64>, offset: Option<f64>) -> Result<()> {
+        if scale.is_some_and(|scale| !scale.is_finite() || scale == 0.0) || offset.is_some_and(|o| !o.is_finite()) {
+            let show = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+            return Err(Error::bad_argument(
+                format!("scale {} and offset {}", show(scale), show(offset)),
+                "finite numbers, and a scale that is not 0",
+                "give 0.0001 and 0, say",
+            ));
+        }
+        for band in &mut self.bands {
+            band.scale = scale.unwrap_or(band.scale);
+            band.offset = offset.unwrap_or(band.offset);
+        }
+        Ok(())
+    }
+
+    /// Names and values that the file says of itself (GDAL_METADATA), such as `SENSOR`.
+    #[must_use]
+    pub fn items(&self) -> Vec<(String, String)> {
+        self.tiff.ifd(self.image).map(tags::items).unwrap_or_default()
+    }
+
+    /// Columns and rows of a strip or tile: what is read at once at the least.
+    #[must_use]
+    pub fn block_size(&self) -> (usize, usize) {
+        (self.blocks.width, self.blocks.height)
+    }
+
     /// Physical values (raw * scale + offset) of a window of one band (from 0), row by row; NaN where the file has no data:
     /// the nodata value, or 0 in its mask.
     ///

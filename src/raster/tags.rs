@@ -314,3 +314,12 @@ pub(crate) fn bands(ifd: &Ifd, layout: &Layout) -> Checked<Vec<Band>> {
     }
     Ok(bands)
 }
+
+/// Names and values of the whole file in GDAL's metadata.
+pub(crate) fn items(ifd: &Ifd) -> Vec<(String, String)> {
+    gdal_metadata::parse(text(ifd, GDAL_METADATA).unwrap_or_default())
+        .into_iter()
+        .filter(|item| item.sample.is_none())
+        .map(|item| (item.name, item.value))
+        .collect()
+}

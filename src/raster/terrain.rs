@@ -84,7 +84,7 @@ impl Metric {
 }
 
 /// Metres per degree of longitude and of latitude on the WGS 84 ellipsoid at a latitude in degrees.
-fn metres_per_degree(latitude: f64) -> (f64, f64) {
+pub(crate) fn metres_per_degree(latitude: f64) -> (f64, f64) {
     const A: f64 = 6_378_137.0;
     const F: f64 = 1.0 / 298.257_223_563;
     let e2 = F * (2.0 - F);
