@@ -15,7 +15,8 @@ use crate::evaluate::change::{Change, Day, FILES, Files, Row};
 /// Compare the ice of two dates.
 ///
 /// Areas before and after, what was lost, gained and kept, the change per year and in per cent: in all and, with --reference, glacier by glacier. Maps are
-/// outlines.tif or probability.tif of `glavitu predict` on one grid, or polygons. Without --reference, glaciers are those of the first map if it is
+/// outlines.tif or probability.tif of `glavitu predict`, or polygons. What lies on another grid than the first raster is brought to it: classes by the nearest pixel,
+/// confidences and elevations bilinearly. Without --reference, glaciers are those of the first map if it is
 /// polygons with identifiers. Pixels without data at either date do not count.
 ///
 /// With --confidence, uncertainties come from a block bootstrap. A pixel mapped with the calibrated confidence k is wrong with the probability 1 - k. From

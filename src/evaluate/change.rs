@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
 use crate::evaluate::bootstrap::{Blocks, Moments, RESAMPLES, Spread, Spreads, spreads};
-use crate::evaluate::inventory::{Measure, pixel_size, read_band, read_classes};
+use crate::evaluate::inventory::{Measure, pixel_size, read_band, read_classes, warp_classes};
 use crate::evaluate::layer::{GLACIER, UNKNOWN};
 use crate::evaluate::reference::{Reference, date_of};
 use crate::evaluate::table::csv;
@@ -26,7 +26,7 @@ use crate::raster::{Crs, Grid, check_same_grid};
 /// Names of the files that [`Change::stage`] makes.
 pub const FILES: [&str; 3] = ["change.csv", "change.gpkg", "change.png"];
 
-/// What is compared. Rasters share one grid; polygons are put on it.
+/// What is compared, on the grid of the first raster: polygons are put on it, and rasters on other grids are warped to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     /// The earlier map: classes, probabilities or polygons.
@@ -181,7 +181,7 @@ impl Change {
     /// Reads and compares.
     ///
     /// # Errors
-    /// A file cannot be read, rasters have different grids, polygons cannot be put on the grid, the reference has no identifiers, no pixel has data at
+    /// A file cannot be read, a raster shows another place, polygons cannot be put on the grid, the reference has no identifiers, no pixel has data at
     /// both dates, the second date is not after the first, or memory does not suffice.
     pub fn new(files: &Files<'_>) -> Result<Self> {
         let assumed = files.assumed_crs;
@@ -361,16 +361,21 @@ impl Change {
     }
 }
 
-/// Both maps' classes on one grid: that of a raster among them, else the one given.
+/// Both maps' classes on one grid: that of the first raster among them, else the one given.
 fn read_both(files: &Files<'_>) -> Result<(Grid, Vec<u8>, Vec<u8>)> {
     let is_polygons = |path: &Path| Ok::<bool, Error>(Format::detect(path)?.is_some());
-    let (first, second) = (is_polygons(files.before)?, is_polygons(files.after)?);
-    let raster = |path| Some(path).filter(|_| files.grid.is_none());
-    let grid_for_before = if first && !second { raster(files.after).or(files.grid) } else { files.grid };
-    let (grid, before) = read_classes(files.before, grid_for_before, files.assumed_crs)?;
-    let grid_for_after = if second && !first { raster(files.before).or(files.grid) } else { files.grid };
-    let (other, after) = read_classes(files.after, grid_for_after, files.assumed_crs)?;
-    check_same_grid((files.before, &grid), (files.after, &other))?;
+    let grid_of = match (is_polygons(files.before)?, is_polygons(files.after)?) {
+        (false, _) => Some(files.before),
+        (true, false) => Some(files.after),
+        (true, true) => files.grid,
+    };
+    let (grid, before) = read_classes(files.before, grid_of, files.assumed_crs)?;
+    let (own, after) = read_classes(files.after, grid_of, files.assumed_crs)?;
+    if check_same_grid((files.before, &grid), (files.after, &own)).is_ok() {
+        return Ok((grid, before, after));
+    }
+    tracing::info!("{}: brought to the grid of {}", files.after.display(), files.before.display());
+    let after = warp_classes(files.after, (&own, &after), (files.before, &grid))?;
     Ok((grid, before, after))
 }
 

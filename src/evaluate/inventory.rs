@@ -16,9 +16,10 @@ use crate::evaluate::territory::Territories;
 use crate::raster::area::area;
 use crate::raster::polygons::Polygon;
 use crate::raster::shapes::{Column, ColumnType, Layer, ShapeWriter, Value, write_style};
+use crate::raster::warp::{Resampling, Warp};
 use crate::raster::{Crs, Grid, RasterFile, Transformer, Window, check_same_grid};
 
-/// What an inventory is made of. Rasters share one grid; polygons are put on it.
+/// What an inventory is made of. Polygons are put on the grid of the classes, and other rasters are warped to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     /// Classes, probabilities or polygons.
@@ -90,7 +91,7 @@ impl Inventory {
     /// Reads the files and splits the ice.
     ///
     /// # Errors
-    /// A file cannot be read, rasters have different grids, polygons cannot be put on the grid, the reference has no identifiers or none of its
+    /// A file cannot be read, a raster shows another place, polygons cannot be put on the grid, the reference has no identifiers or none of its
     /// glaciers lies in the map, or memory does not suffice.
     pub fn new(files: &Files<'_>) -> Result<Self> {
         let assumed = files.assumed_crs;
@@ -238,15 +239,9 @@ impl Inventory {
 /// Classes on their grid, or polygons on that of `grid`.
 pub(super) fn read_classes(path: &Path, grid: Option<&Path>, assumed: Option<&Crs>) -> Result<(Grid, Vec<u8>)> {
     let source = Source::open(path)?;
-    let given = grid.map(RasterFile::open).transpose()?;
-    let given_grid = given.as_ref().map(|file| (file.path(), with_crs(file.grid(), assumed)));
-    let grid = match (source.grid(assumed), given_grid) {
-        (Some(own), Some((given, other))) => {
-            check_same_grid((path, &own), (given, &other))?;
-            own
-        }
-        (Some(own), None) => own,
-        (None, Some((_, given))) => given,
+    let grid = match (source.grid(assumed), grid) {
+        (Some(own), _) => own,
+        (None, Some(given)) => with_crs(RasterFile::open(given)?.grid(), assumed),
         (None, None) => {
             let remedy = "give --grid with a raster of the scene";
             return Err(Error::bad_file(path, "polygons", "a raster, on whose pixels they are compared", remedy));
@@ -256,15 +251,47 @@ pub(super) fn read_classes(path: &Path, grid: Option<&Path>, assumed: Option<&Cr
     Ok((grid, classes))
 }
 
-/// The values of a raster of one band on the grid of another file.
-pub(super) fn read_band(path: &Path, (of, grid): (&Path, &Grid), assumed: Option<&Crs>) -> Result<Vec<f32>> {
+/// The classes of a raster on the grid of another file: those of the pixels that the centres fall on.
+pub(super) fn warp_classes(path: &Path, (own, classes): (&Grid, &[u8]), target: (&Path, &Grid)) -> Result<Vec<u8>> {
+    let warp = overlapping(path, own, target, Resampling::Nearest)?;
+    let values = warp.read(target.1.window(), |window| {
+        let row =
+            |row: usize| classes.get(row * own.width + window.col..).unwrap_or_default().iter().take(window.width);
+        let rows = (window.row..window.row + window.height).flat_map(row);
+        Ok(rows.map(|class| if *class == UNKNOWN { f32::NAN } else { f32::from(*class) }).collect())
+    })?;
+    // NaN where there is nothing: there and outside.
+    Ok(values.into_iter().map(|value| if value.is_nan() { UNKNOWN } else { u8::from(value > 0.5) }).collect())
+}
+
+/// The values of a raster of one band on the grid of another file, between pixel centres where the grids differ.
+pub(super) fn read_band(path: &Path, target: (&Path, &Grid), assumed: Option<&Crs>) -> Result<Vec<f32>> {
     let file = RasterFile::open(path)?;
     if file.bands().len() != 1 {
         let found = format!("{} bands", file.bands().len());
         return Err(Error::bad_file(path, found, "one band", "select it with gdal_translate -b"));
     }
-    check_same_grid((of, grid), (path, &with_crs(file.grid(), assumed)))?;
-    file.read_window(0, grid.window())
+    let own = with_crs(file.grid(), assumed);
+    if check_same_grid(target, (path, &own)).is_ok() {
+        return file.read_window(0, own.window());
+    }
+    let warp = overlapping(path, &own, target, Resampling::Bilinear)?;
+    warp.read(target.1.window(), |window| file.read_window(0, window))
+}
+
+/// The way from one grid to another that shares some ground with it.
+fn overlapping(path: &Path, own: &Grid, (of, grid): (&Path, &Grid), resampling: Resampling) -> Result<Warp> {
+    let warp = Warp::new(own, grid, resampling)?;
+    if warp.overlaps() {
+        return Ok(warp);
+    }
+    let expected = format!("one that overlaps {}", of.display());
+    Err(Error::bad_file(
+        path,
+        "a raster of another place",
+        expected,
+        "check that the files belong together, and their CRSs",
+    ))
 }
 
 /// Lengths of a pixel along columns and rows; those of degrees in proportion, at the grid's middle.

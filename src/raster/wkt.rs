@@ -315,12 +315,14 @@ pub(crate) fn esri_wkt(text: &str) -> Option<String> {
         other => format!("GCS_{}", plain(other.trim_start_matches("GCS_"))),
     };
     let prime = geographic.child("PRIMEM").and_then(|node| node.numbers.first()).copied().unwrap_or(0.0);
+    if prime != 0.0 {
+        return None;
+    }
     let number = |value: f64| format!("{value:?}");
     let base = format!(
-        r#"GEOGCS["{geographic_name}",DATUM["D_{datum_name}",SPHEROID["{spheroid_name}",{},{}]],PRIMEM["Greenwich",{}],UNIT["Degree",0.0174532925199433]]"#,
+        r#"GEOGCS["{geographic_name}",DATUM["D_{datum_name}",SPHEROID["{spheroid_name}",{},{}]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]"#,
         number(*a),
         number(*inverse_flattening),
-        number(prime),
     );
     if root.keyword == "GEOGCS" {
         return Some(base);

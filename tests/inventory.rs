@@ -1,0 +1,246 @@
+//! `glavitu inventory` as a user runs it, against areas by hand.
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+
+use glavitu::atomic_file::StagedFiles;
+use glavitu::raster::polygons::Polygon;
+use glavitu::raster::shapes::{Column, ColumnType, Features, Layer, ShapeWriter, Value};
+use glavitu::raster::{Crs, Grid, Metadata, write_bytes, write_floats};
+use program::{Run, Workplace, glavitu, shared};
+use serde_json::Value as Json;
+
+const WIDTH: usize = 20;
+const HEIGHT: usize = 10;
+
+fn grid() -> Grid {
+    let crs = Crs::from_epsg(32611).expect("a registered code");
+    Grid { width: WIDTH, height: HEIGHT, transform: [30.0, 0.0, 480_000.0, 0.0, -30.0, 5_780_900.0], crs: Some(crs) }
+}
+
+/// A rectangle of pixels, from the first column and row to those after the last.
+fn rectangle([left, top, right, bottom]: [f64; 4]) -> Polygon<f64> {
+    let corners = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)];
+    Polygon { exterior: corners.map(|(col, row)| grid().position(col, row)).to_vec(), holes: vec![] }
+}
+
+fn write_reference(path: &Path, id: &str) {
+    let crs = grid().crs;
+    let columns = [Column::new(id, ColumnType::Text), Column::new("glac_name", ColumnType::Text)];
+    let layer = Layer { name: "rgi", description: "", crs: crs.as_ref(), columns: &columns };
+    let mut writer = ShapeWriter::create(path, &layer).expect("a writer");
+    for (id, name, place) in [
+        ("G-1", Value::Text("West".into()), [0.0, 2.0, 6.0, 8.0]),
+        ("G-2", Value::Text("East, \"the big one\"".into()), [12.0, 2.0, 18.0, 8.0]),
+        ("G-3", Value::Null, [0.0, 9.0, 2.0, 10.0]),
+        ("G-4", Value::Null, [500.0, 0.0, 600.0, 50.0]),
+    ] {
+        writer.add(&[rectangle(place)], &[Value::Text(id.into()), name]).expect("a glacier");
+    }
+    let mut staged = StagedFiles::new();
+    writer.finish(&mut staged).and_then(|()| staged.publish()).expect("written");
+}
+
+/// Two glaciers that have lost a column and grown together, one that is gone, one far away, a pixel of new ice, and a gap.
+fn workplace() -> Workplace {
+    let place = Workplace::new();
+    write_reference(&place.path("rgi.gpkg"), "rgi_id");
+    let mut classes: Vec<u8> = (0..WIDTH * HEIGHT)
+        .map(|i| u8::from((1..18).contains(&(i % WIDTH)) && (2..8).contains(&(i / WIDTH))))
+        .collect();
+    classes[19] = 1;
+    classes[9 * WIDTH] = 255;
+    write_bytes(place.path("outlines.tif"), &grid(), &classes, 255, &Metadata::default()).expect("written");
+    let mut confidence = vec![0.875_f32; WIDTH * HEIGHT];
+    confidence[3 * WIDTH + 3] = 0.5;
+    write_floats(place.path("confidence.tif"), &grid(), &confidence, &Metadata::default()).expect("written");
+    // The crest between the glaciers is next to the western one.
+    let height = |col: usize| if col < 6 { 100.0 } else { 560.0 - 10.0 * col as f32 };
+    let dem: Vec<f32> = (0..WIDTH * HEIGHT).map(|i| height(i % WIDTH)).collect();
+    write_floats(place.path("dem.tif"), &grid(), &dem, &Metadata::default()).expect("written");
+    place
+}
+
+fn inventory(place: &Workplace, files: &[(&str, &str)], more: &[&str]) -> Run {
+    let mut args = vec!["inventory".to_owned()];
+    for (option, name) in files {
+        args.extend([(*option).to_owned(), place.at(name)]);
+    }
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    glavitu(&args)
+}
+
+const USUAL: [(&str, &str); 2] = [("--outlines", "outlines.tif"), ("--reference", "rgi.gpkg")];
+
+fn numbers(place: &Workplace, files: &[(&str, &str)]) -> Json {
+    let run = inventory(place, &[&USUAL[..], files].concat(), &["--json"]);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    serde_json::from_str(&run.out).expect("JSON")
+}
+
+/// Pixels of a row's area; a pixel of the map is 9e-4 km2 at a scale of 0.9996.
+fn pixels(row: &Json, name: &str) -> f64 {
+    let pixels = row[name].as_f64().expect(name) / (9e-4 / 0.9996_f64.powi(2));
+    assert!((pixels - pixels.round()).abs() < 1e-4 * pixels.max(1.0), "{name}: {pixels}");
+    pixels.round()
+}
+
+fn all(row: &Json) -> [f64; 4] {
+    ["area_km2", "seen_km2", "lost_km2", "gained_km2"].map(|name| pixels(row, name))
+}
+
+#[test]
+fn areas_by_hand() {
+    let place = workplace();
+    let found = numbers(&place, &[("-o", "glaciers.gpkg"), ("--confidence", "confidence.tif")]);
+    let rows = found["rows"].as_array().expect("rows");
+    let ids: Vec<&str> = rows.iter().map(|row| row["glacier_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, ["G-1", "G-2", "G-3", "new-1"]);
+    // Six columns of ice between them, three for each.
+    assert_eq!(all(&rows[0]), [48.0, 36.0, 6.0, 18.0]);
+    assert_eq!(all(&rows[1]), [54.0, 36.0, 0.0, 18.0]);
+    // One of its two pixels has no data.
+    assert_eq!((all(&rows[2]), pixels(&rows[2], "reference_area_km2")), ([0.0, 1.0, 1.0, 0.0], 2.0));
+    assert_eq!((all(&rows[3]), &rows[3]["reference_area_km2"]), ([1.0, 0.0, 0.0, 1.0], &Json::Null));
+    assert_eq!(rows[1]["name"], "East, \"the big one\"");
+    assert_eq!((&rows[0]["pixels"], &rows[0]["min_confidence"]), (&48.into(), &0.5.into()));
+    assert!((rows[0]["mean_confidence"].as_f64().expect("a mean") - (47.0 * 0.875 + 0.5) / 48.0).abs() < 1e-12);
+    assert_eq!(rows[2]["mean_confidence"], Json::Null);
+    let counts =
+        ["glaciers", "new_glaciers", "vanished_glaciers", "not_seen_glaciers"].map(|name| found[name].as_u64());
+    assert_eq!(counts, [Some(3), Some(1), Some(1), Some(1)]);
+
+    let table = fs::read_to_string(place.path("glaciers.csv")).expect("a table");
+    assert_eq!(table.lines().count(), 5);
+    assert!(table.contains("\nG-2,\"East, \"\"the big one\"\"\",0.0"), "{table}");
+    assert!(fs::read_to_string(place.path("glaciers.qml")).expect("a style").starts_with("<!DOCTYPE qgis"));
+    let written = Features::open(&place.path("glaciers.gpkg")).expect("polygons");
+    assert_eq!(written.features.iter().map(|f| f.polygons.len()).collect::<Vec<_>>(), [1, 1, 0, 1]);
+    let range = |feature: usize| {
+        let x = written.features[feature].polygons[0].exterior.iter().map(|v| v.0);
+        (x.clone().fold(f64::INFINITY, f64::min), x.fold(f64::NEG_INFINITY, f64::max))
+    };
+    assert_eq!((range(0), range(1)), ((480_030.0, 480_270.0), (480_270.0, 480_540.0)));
+}
+
+#[test]
+fn elevations_move_the_divide() {
+    let place = workplace();
+    let found = numbers(&place, &[("-o", "glaciers.fgb"), ("--dem", "dem.tif")]);
+    assert_eq!(all(&found["rows"][0]), [36.0, 36.0, 6.0, 6.0]);
+    assert_eq!(all(&found["rows"][1]), [66.0, 36.0, 0.0, 30.0]);
+    assert!(place.path("glaciers.fgb").exists());
+}
+
+#[test]
+fn elevations_on_another_grid() {
+    let place = workplace();
+    // The same slopes at twice the pixel size, further to all sides.
+    let coarse = Grid { width: 14, height: 9, transform: [60.0, 0.0, 479_880.0, 0.0, -60.0, 5_781_020.0], ..grid() };
+    let height = |col: usize| {
+        let fine = 2.0 * col as f32 - 4.0 + 0.5;
+        if fine < 6.0 { 100.0 } else { 560.0 - 10.0 * fine }
+    };
+    let dem: Vec<f32> = (0..14 * 9).map(|i| height(i % 14)).collect();
+    write_floats(place.path("coarse.tif"), &coarse, &dem, &Metadata::default()).expect("written");
+    let found = numbers(&place, &[("-o", "glaciers.gpkg"), ("--dem", "coarse.tif")]);
+    // Between the coarse pixels the crest is the second column behind the outline, and both waters reach it at once.
+    assert_eq!(all(&found["rows"][0]), [42.0, 36.0, 6.0, 12.0]);
+    assert_eq!(all(&found["rows"][1]), [60.0, 36.0, 0.0, 24.0]);
+}
+
+#[test]
+fn an_inventory_is_a_reference() {
+    let place = workplace();
+    let run = inventory(&place, &[&USUAL[..], &[("-o", "first.shp")]].concat(), &[]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(
+        run.out.contains("3 glaciers of the reference (1 without ice, 1 more not in the map), 1 new ones"),
+        "{}",
+        run.out
+    );
+    // The polygons of the first, as map and as reference, on the grid of the raster.
+    let files = [
+        ("--outlines", "first.shp"),
+        ("--reference", "first.shp"),
+        ("--grid", "outlines.tif"),
+        ("-o", "second.geojson"),
+    ];
+    let run = inventory(&place, &files, &["--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let found: Json = serde_json::from_str(&run.out).expect("JSON");
+    let rows = found["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0]["glacier_id"], "G-1");
+    assert_eq!(all(&rows[0]), [48.0, 48.0, 0.0, 0.0]);
+    assert_eq!(all(&rows[2]), [1.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn bad_inputs() {
+    let place = workplace();
+    write_reference(&place.path("odd.gpkg"), "identity");
+    let far = Grid { transform: [30.0, 0.0, 620_000.0, 0.0, -30.0, 5_780_900.0], ..grid() };
+    write_bytes(place.path("far.tif"), &far, &[1; WIDTH * HEIGHT], 255, &Metadata::default()).expect("written");
+    let refused = |files: &[(&str, &str)], more: &[&str], expected: &str| {
+        let run = inventory(&place, files, more);
+        assert_eq!(run.code, Some(2), "{expected}: {}", run.err);
+        assert!(run.out.is_empty() && run.err.lines().count() == 1 && run.err.contains(expected), "{}", run.err);
+        assert!(!place.path("o.gpkg").exists() && !place.path("o.csv").exists());
+    };
+    let out = ("-o", "o.gpkg");
+    let outlines = ("--outlines", "outlines.tif");
+    refused(&[outlines, ("--reference", "odd.gpkg"), out], &[], "the attributes identity, glac_name");
+    refused(&[outlines, ("--reference", "odd.gpkg"), out], &["--id-column", "rgi"], "one called rgi");
+    refused(
+        &[("--outlines", "far.tif"), ("--reference", "rgi.gpkg"), out],
+        &[],
+        "no glacier in which the map has data",
+    );
+    refused(&[USUAL[0], USUAL[1], ("--dem", "far.tif"), out], &[], "a raster of another place");
+    refused(&[("--outlines", "rgi.gpkg"), ("--reference", "rgi.gpkg"), out], &[], "--grid");
+    refused(&[USUAL[0], USUAL[1], ("-o", "o.kml")], &[], ".gpkg, .geojson, .json, .fgb or .shp");
+    refused(&[USUAL[0], USUAL[1], ("-o", "rgi.gpkg")], &[], "a file that is read");
+    refused(&[USUAL[0], ("--reference", "outlines.tif"), out], &[], "expected a GeoPackage");
+    let run = inventory(&place, &[outlines, ("--reference", "odd.gpkg"), out], &["--id-column", "identity"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+}
+
+#[test]
+fn real_glaciers() {
+    let Some(shared) = shared() else { return };
+    let folder = shared.join("data/athabasca");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let place = Workplace::new();
+    let rgi = at("athabasca_aoi_rgi7_4glaciers.geojson");
+    // The reference itself on the scene's grid: every glacier has its own area again, to a pixel's edge.
+    let args = [
+        "inventory",
+        "--outlines",
+        &rgi,
+        "--reference",
+        &rgi,
+        "--grid",
+        &at("athabasca_dem.tif"),
+        "--dem",
+        &at("athabasca_dem.tif"),
+        "--assume-crs",
+        "EPSG:32611",
+        "-o",
+        &place.at("glaciers.gpkg"),
+        "--json",
+    ];
+    let run = glavitu(&args.map(str::to_owned));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let found: Json = serde_json::from_str(&run.out).expect("JSON");
+    let rows = found["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        let number = |name: &str| row[name].as_f64().expect("a number");
+        assert_eq!((number("lost_km2"), number("gained_km2")), (0.0, 0.0));
+        let (area, reference) = (number("area_km2"), number("reference_area_km2"));
+        assert!(area <= 1.02 * reference && area > 0.0, "{row}");
+    }
+}
