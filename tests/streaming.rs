@@ -205,7 +205,7 @@ fn outside_the_area_of_interest_are_no_data() {
     let report = report(&place, "aoi");
     assert_eq!(report["result"]["valid_pixels"], classes.iter().filter(|c| !c.is_nan()).count());
     let bands = rusqlite::Connection::open(place.path("aoi/confidence_bands.gpkg")).expect("a GeoPackage");
-    let count: u64 = bands.query_row("SELECT count(*) FROM outlines", [], |row| row.get(0)).expect("a table");
+    let count: i64 = bands.query_row("SELECT count(*) FROM outlines", [], |row| row.get(0)).expect("a table");
     assert_eq!(report["result"]["confidence_bands"], count);
     assert!(count > 0);
 }
