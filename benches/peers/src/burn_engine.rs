@@ -74,8 +74,9 @@ impl BurnEngine {
         if info.name != wanted.name {
             bail!("burn opened {} instead of {}: hide the other adapter (VK_DRIVER_FILES)", info.name, wanted.name);
         }
-        let native = setup.device.features().contains(wgpu::Features::PASSTHROUGH_SHADERS);
-        let language = if native { "native shaders (SPIR-V, MSL)" } else { "WGSL" };
+        // The device may take shaders in its own language, but burn writes them only where it was built to.
+        let takes_native = setup.device.features().contains(wgpu::Features::PASSTHROUGH_SHADERS);
+        let language = if cfg!(feature = "native-shaders") && takes_native { "SPIR-V" } else { "WGSL" };
         Ok(Self {
             device: Device::Wgpu(device),
             description: format!("{} ({}, {}), {language}", info.name, info.backend, info.driver_info),
