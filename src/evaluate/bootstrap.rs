@@ -41,6 +41,15 @@ impl Moments {
     }
 }
 
+impl std::ops::AddAssign for Moments {
+    fn add_assign(&mut self, other: Self) {
+        for date in 0..2 {
+            self.mean[date] += other.mean[date];
+            self.variance[date] += other.variance[date];
+        }
+    }
+}
+
 /// The spread of an area or of a difference, in km2.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
