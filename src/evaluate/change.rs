@@ -427,8 +427,8 @@ fn row(id: String, name: Option<String>, [stable, lost, gained]: [f64; 3], sprea
     }
 }
 
-/// Outlines and their area in km2.
-type Measured = (Vec<Polygon<u32>>, f64);
+/// A glacier's number less 1, and the outlines and areas in km2 of each kind.
+type Parts = (usize, [(Vec<Polygon<u32>>, f64); 3]);
 
 /// A row for each glacier with ice at either date, and its polygons.
 fn glaciers(
@@ -439,7 +439,7 @@ fn glaciers(
     spreads: Option<&BTreeMap<u32, Spreads>>,
 ) -> Result<(Vec<Row>, Vec<Part>)> {
     let references = territories.references() as usize;
-    let measured: Result<Vec<Option<(usize, [Measured; 3])>>> = territories
+    let measured: Result<Vec<Option<Parts>>> = territories
         .windows()
         .into_par_iter()
         .enumerate()
