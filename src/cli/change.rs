@@ -25,7 +25,7 @@ use crate::evaluate::change::{Change, Day, FILES, Files, Row};
 /// are standard deviations, change_low_km2 and change_high_km2 the 2.5th and 97.5th percentile around the mapped change, and change_shift_km2 is the change
 /// that the confidences foresee on top of the mapped one. Confidences that are not calibrated say nothing of this kind.
 ///
-/// Rasters are held in memory: about 14 bytes a pixel.
+/// Rasters are held in memory: about 16 bytes a pixel.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

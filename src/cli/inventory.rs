@@ -23,7 +23,7 @@ use crate::raster::shapes::writer::check_extension;
 /// Areas are on the WGS 84 ellipsoid. seen_km2 is the part of the reference outline where the map has data, so that area_km2 = seen_km2 - lost_km2 +
 /// gained_km2. Neighbours share their divides.
 ///
-/// Elevations and confidences on other grids are brought to that of the outlines. Rasters are held in memory: about 14 bytes a pixel (5.6 GB for 20000 x 20000).
+/// Elevations and confidences on other grids are brought to that of the outlines. Rasters are held in memory: about 16 bytes a pixel (6.4 GB for 20000 x 20000).
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

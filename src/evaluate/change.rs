@@ -394,20 +394,23 @@ fn dates(files: &Files<'_>) -> Result<Option<[Day; 2]>> {
         let Some(format) = Format::detect(path)? else { return Ok(None) };
         Ok(date_of(&Features::read(path, format)?).and_then(|text| Day::parse(&text).ok()))
     };
-    let found = match files.dates {
-        Some(dates) => Some(dates),
-        None => match (of(files.before)?, of(files.after)?) {
-            (Some(before), Some(after)) => Some([before, after]),
-            _ => None,
-        },
-    };
-    match found {
+    match files.dates {
         Some([before, after]) if after <= before => Err(Error::bad_argument(
             format!("the dates {before} and {after}"),
             "the second after the first",
             "exchange the files, or give --dates EARLIER,LATER",
         )),
-        other => Ok(other),
+        Some(dates) => Ok(Some(dates)),
+        None => match (of(files.before)?, of(files.after)?) {
+            (Some(before), Some(after)) if after <= before => {
+                tracing::warn!(
+                    "the maps' attributes date them to {before} and {after}: rates are left out; --dates gives others"
+                );
+                Ok(None)
+            }
+            (Some(before), Some(after)) => Ok(Some([before, after])),
+            _ => Ok(None),
+        },
     }
 }
 
@@ -424,6 +427,9 @@ fn row(id: String, name: Option<String>, [stable, lost, gained]: [f64; 3], sprea
     }
 }
 
+/// A glacier's number less 1, and the outlines and areas in km2 of each kind.
+type Parts = (usize, [(Vec<Polygon<u32>>, f64); 3]);
+
 /// A row for each glacier with ice at either date, and its polygons.
 fn glaciers(
     kinds: &[u8],
@@ -433,7 +439,7 @@ fn glaciers(
     spreads: Option<&BTreeMap<u32, Spreads>>,
 ) -> Result<(Vec<Row>, Vec<Part>)> {
     let references = territories.references() as usize;
-    let measured: Result<Vec<Option<(usize, [(Vec<Polygon<u32>>, f64); 3])>>> = territories
+    let measured: Result<Vec<Option<Parts>>> = territories
         .windows()
         .into_par_iter()
         .enumerate()
@@ -483,27 +489,42 @@ fn bootstrap(
             let remedy = "give the confidence.tif of glavitu predict";
             return Err(Error::bad_file(path, format!("the value {value}"), "confidences from 0 to 1", remedy));
         }
-        for (i, (kind, confidence)) in
-            kinds.iter().zip(&confidence).enumerate().filter(|(_, (kind, _))| **kind != kind::UNKNOWN)
-        {
-            let block = blocks.of(i);
-            // One area for all pixels of a block: they differ by less than the confidences are exact.
-            let km2 = match areas.get(&block) {
-                Some(km2) => *km2,
-                None => {
-                    let km2 = pixel_km2(grid, i, measure)?;
-                    areas.insert(block, km2);
-                    km2
+        // Neighbours share owner and block as a rule, and are gathered before their place is looked up.
+        let mut run = (0, usize::MAX, Moments::default());
+        let mut km2 = 0.0;
+        let mut put = |(owner, block, sum): (u32, usize, Moments)| {
+            for owner in [Some(0), Some(owner).filter(|owner| *owner != 0)].into_iter().flatten() {
+                *moments.entry(owner).or_default().entry(block).or_default() += sum;
+            }
+        };
+        for (i, (kind, confidence)) in kinds.iter().zip(&confidence).enumerate() {
+            if *kind == kind::UNKNOWN {
+                continue;
+            }
+            let (owner, block) = (territories.owner(i).0, blocks.of(i));
+            if (owner, block) != (run.0, run.1) {
+                if run.1 != usize::MAX {
+                    put(run);
                 }
-            };
+                run = (owner, block, Moments::default());
+                // One area for all pixels of a block: they differ by less than the confidences are exact.
+                km2 = match areas.get(&block) {
+                    Some(km2) => *km2,
+                    None => {
+                        let km2 = pixel_km2(grid, i, measure)?;
+                        areas.insert(block, km2);
+                        km2
+                    }
+                };
+            }
             let is_ice = match date {
                 0 => matches!(*kind, kind::STABLE | kind::LOST),
                 _ => matches!(*kind, kind::STABLE | kind::GAINED),
             };
-            let owner = territories.owner(i).0;
-            for owner in [Some(0), Some(owner).filter(|owner| *owner != 0)].into_iter().flatten() {
-                moments.entry(owner).or_default().entry(block).or_default().add(date, km2, is_ice, *confidence);
-            }
+            run.2.add(date, km2, is_ice, *confidence);
+        }
+        if run.1 != usize::MAX {
+            put(run);
         }
     }
     // Streams of their own make the numbers of one glacier independent of the others.

@@ -43,13 +43,7 @@ impl Territories {
     /// Memory does not suffice.
     pub fn new(grid: &Grid) -> Result<Self> {
         let mut owners = Vec::new();
-        owners.try_reserve_exact(grid.len()).map_err(|_| {
-            Error::bad_argument(
-                format!("a grid of {} x {} pixels", grid.width, grid.height),
-                "one for which there is memory (about 14 bytes a pixel)",
-                "cut the class raster into parts that do not divide a glacier, with gdal_translate -srcwin",
-            )
-        })?;
+        owners.try_reserve_exact(grid.len()).map_err(|_| out_of_memory(grid.width, grid.height))?;
         owners.resize(grid.len(), 0);
         Ok(Self { width: grid.width, height: grid.height, owners, references: 0, count: 0 })
     }
@@ -99,53 +93,92 @@ impl Territories {
     /// `elevation` has one for each pixel, NaN where it is not known, which counts as level; `pixel` is the size of a pixel along columns and rows.
     ///
     /// # Errors
-    /// There are 2^31 glaciers.
+    /// There are 2^31 glaciers, or memory does not suffice.
     pub fn spread(
         &mut self,
         is_ice: impl Fn(usize) -> bool,
         elevation: Option<&[f32]>,
         pixel: (f64, f64),
     ) -> Result<()> {
-        let is_free = |owners: &[u32], i: usize| owners[i] == 0 && is_ice(i);
-        let mut edge: BinaryHeap<Reverse<(u64, u64, usize, u32)>> = BinaryHeap::new();
+        match elevation {
+            Some(elevation) => self.flood(&is_ice, elevation),
+            None => self.reach_out(&is_ice, pixel)?,
+        }
+        self.name_the_rest(&is_ice)
+    }
+
+    /// The watershed. A pixel is taken when water first reaches it, which is from its lowest neighbour, so it waits in the queue once.
+    fn flood(&mut self, is_ice: &impl Fn(usize) -> bool, elevation: &[f32]) {
+        let frame = Frame { width: self.width, height: self.height };
+        let mut edge: BinaryHeap<Reverse<(u32, u64, usize)>> = BinaryHeap::new();
         // Among equals, the first comes first: level ground is shared evenly.
         let mut order = 0_u64;
-        let key = |i: usize, before: u64, step: f64| match elevation {
-            // Water does not sink again behind a sill.
-            Some(elevation) => {
-                elevation.get(i).filter(|e| !e.is_nan()).map_or(before, |e| ordered(f64::from(*e)).max(before))
-            }
-            // A distance, whose bits are in the order of its value.
-            None => (f64::from_bits(before) + step).to_bits(),
-        };
-        let with_corners = elevation.is_none();
-        for i in 0..self.owners.len() {
-            let owner = self.owners[i];
-            if owner != 0 {
-                self.neighbours(i, with_corners, &is_ice, pixel, &mut |j, step| {
-                    if is_free(&self.owners, j) {
-                        edge.push(Reverse((key(j, 0, step), order, j, owner & !INSIDE)));
-                        order += 1;
-                    }
-                });
-            }
-        }
-        while let Some(Reverse((at, _, i, owner))) = edge.pop() {
-            if self.owners[i] != 0 {
-                continue;
-            }
-            self.owners[i] = owner;
-            self.neighbours(i, with_corners, &is_ice, pixel, &mut |j, step| {
-                if is_free(&self.owners, j) {
-                    edge.push(Reverse((key(j, at, step), order, j, owner)));
+        let mut take = |owners: &mut [u32], edge: &mut BinaryHeap<_>, owner: u32, i: usize, level: u32| {
+            frame.neighbours(i, |j, _| {
+                if owners[j] == 0 && is_ice(j) {
+                    owners[j] = owner;
+                    // Water does not sink again behind a sill.
+                    let own = elevation.get(j).filter(|e| !e.is_nan()).map_or(0, |e| ordered(*e));
+                    edge.push(Reverse((own.max(level), order, j)));
                     order += 1;
                 }
             });
+        };
+        for i in 0..self.owners.len() {
+            let owner = self.owners[i];
+            if owner & INSIDE != 0 {
+                take(&mut self.owners, &mut edge, owner & !INSIDE, i, 0);
+            }
         }
-        // What is left touches no outline.
+        while let Some(Reverse((level, _, i))) = edge.pop() {
+            let owner = self.owners[i];
+            take(&mut self.owners, &mut edge, owner, i, level);
+        }
+    }
+
+    /// The shortest ways along the ice.
+    fn reach_out(&mut self, is_ice: &impl Fn(usize) -> bool, pixel: (f64, f64)) -> Result<()> {
+        let frame = Frame { width: self.width, height: self.height };
+        // The shortest way found so far. Positive numbers are in the order of their bits.
+        let mut best: Vec<f32> = Vec::new();
+        best.try_reserve_exact(self.owners.len()).map_err(|_| out_of_memory(self.width, self.height))?;
+        best.resize(self.owners.len(), f32::INFINITY);
+        let mut edge: BinaryHeap<Reverse<(u32, u64, usize, u32)>> = BinaryHeap::new();
+        let mut order = 0_u64;
+        let mut take = |owners: &[u32], edge: &mut BinaryHeap<_>, owner: u32, i: usize, way: f32| {
+            let mut offer = |j: usize, step: f64| {
+                #[expect(clippy::cast_possible_truncation, reason = "rounded: ways are compared, not reported")]
+                let way = way + step as f32;
+                if owners[j] == 0 && way < best[j] && is_ice(j) {
+                    best[j] = way;
+                    edge.push(Reverse((way.to_bits(), order, j, owner)));
+                    order += 1;
+                }
+            };
+            frame.neighbours(i, |j, is_row| offer(j, if is_row { pixel.0 } else { pixel.1 }));
+            frame.corners(i, is_ice, |j| offer(j, pixel.0.hypot(pixel.1)));
+        };
+        for i in 0..self.owners.len() {
+            let owner = self.owners[i];
+            if owner & INSIDE != 0 {
+                take(&self.owners, &mut edge, owner & !INSIDE, i, 0.0);
+            }
+        }
+        while let Some(Reverse((way, _, i, owner))) = edge.pop() {
+            if self.owners[i] == 0 {
+                self.owners[i] = owner;
+                take(&self.owners, &mut edge, owner, i, f32::from_bits(way));
+            }
+        }
+        Ok(())
+    }
+
+    /// A new glacier for each piece of ice that touches no outline.
+    fn name_the_rest(&mut self, is_ice: &impl Fn(usize) -> bool) -> Result<()> {
+        let frame = Frame { width: self.width, height: self.height };
         let mut stack = Vec::new();
         for first in 0..self.owners.len() {
-            if !is_free(&self.owners, first) {
+            if self.owners[first] != 0 || !is_ice(first) {
                 continue;
             }
             if self.count == MOST_OWNERS {
@@ -156,57 +189,15 @@ impl Territories {
             self.owners[first] = owner;
             stack.push(first);
             while let Some(i) = stack.pop() {
-                let mut found = Vec::with_capacity(4);
-                self.neighbours(i, false, &is_ice, pixel, &mut |j, _| found.push(j));
-                for j in found {
-                    if is_free(&self.owners, j) {
+                frame.neighbours(i, |j, _| {
+                    if self.owners[j] == 0 && is_ice(j) {
                         self.owners[j] = owner;
                         stack.push(j);
                     }
-                }
+                });
             }
         }
         Ok(())
-    }
-
-    /// Calls `visit` with each neighbour of a pixel and the way to it: across edges, and across corners where ice lies beside the corner.
-    fn neighbours(
-        &self,
-        i: usize,
-        with_corners: bool,
-        is_ice: &impl Fn(usize) -> bool,
-        pixel: (f64, f64),
-        visit: &mut dyn FnMut(usize, f64),
-    ) {
-        let (row, col) = (i / self.width, i % self.width);
-        let (up, down) = (row > 0, row + 1 < self.height);
-        let (left, right) = (col > 0, col + 1 < self.width);
-        let w = self.width;
-        for (there, j, step) in [
-            (up, i.wrapping_sub(w), pixel.1),
-            (left, i.wrapping_sub(1), pixel.0),
-            (right, i + 1, pixel.0),
-            (down, i + w, pixel.1),
-        ] {
-            if there {
-                visit(j, step);
-            }
-        }
-        if !with_corners {
-            return;
-        }
-        let across = pixel.0.hypot(pixel.1);
-        for (vertical, horizontal, beside, at) in [
-            (up, left, i.wrapping_sub(w), i.wrapping_sub(1)),
-            (up, right, i.wrapping_sub(w), i + 1),
-            (down, left, i + w, i.wrapping_sub(1)),
-            (down, right, i + w, i + 1),
-        ] {
-            if vertical && horizontal && (is_ice(beside) || is_ice(at)) {
-                // beside is in the other row, at in the other column.
-                visit(beside.wrapping_add(at).wrapping_sub(i), across);
-            }
-        }
     }
 
     /// Owners from the reference; they have the numbers 1 to this.
@@ -270,10 +261,58 @@ impl Territories {
     }
 }
 
+/// Rows and columns of pixels that are numbered row by row.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    width: usize,
+    height: usize,
+}
+
+impl Frame {
+    /// Calls `visit` with each pixel across an edge, and whether it is in the same row.
+    fn neighbours(self, i: usize, mut visit: impl FnMut(usize, bool)) {
+        let (row, col) = (i / self.width, i % self.width);
+        if row > 0 {
+            visit(i - self.width, false);
+        }
+        if col > 0 {
+            visit(i - 1, true);
+        }
+        if col + 1 < self.width {
+            visit(i + 1, true);
+        }
+        if row + 1 < self.height {
+            visit(i + self.width, false);
+        }
+    }
+
+    /// Calls `visit` with each pixel across a corner beside which there is ice.
+    fn corners(self, i: usize, is_ice: &impl Fn(usize) -> bool, mut visit: impl FnMut(usize)) {
+        let (row, col) = (i / self.width, i % self.width);
+        let rows = [(row > 0).then(|| row - 1), (row + 1 < self.height).then_some(row + 1)];
+        let cols = [(col > 0).then(|| col - 1), (col + 1 < self.width).then_some(col + 1)];
+        for other_row in rows.into_iter().flatten() {
+            for other_col in cols.into_iter().flatten() {
+                if is_ice(row * self.width + other_col) || is_ice(other_row * self.width + col) {
+                    visit(other_row * self.width + other_col);
+                }
+            }
+        }
+    }
+}
+
+fn out_of_memory(width: usize, height: usize) -> Error {
+    Error::bad_argument(
+        format!("a grid of {width} x {height} pixels"),
+        "one for which there is memory (about 16 bytes a pixel)",
+        "cut the class raster into parts that do not divide a glacier, with gdal_translate -srcwin",
+    )
+}
+
 /// Bits in the order of the numbers, negative ones included.
-fn ordered(value: f64) -> u64 {
+fn ordered(value: f32) -> u32 {
     let bits = value.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
 #[cfg(test)]

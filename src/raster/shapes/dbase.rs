@@ -182,7 +182,7 @@ mod tests {
         bytes.push(0x0d);
         bytes.extend(b" \xc5ngstr  12.500   4220200816T");
         bytes.extend(b"*gone                        ");
-        bytes.extend(b"             ********        ");
+        bytes.extend(b"       ********              ");
         bytes
     }
 
