@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use glavitu::device;
 use glavitu::executor::Arrays;
 use glavitu::infer::blend::Blend;
+use glavitu::infer::extent::Extent;
 use glavitu::infer::postprocess::{NODATA, classify, median};
+use glavitu::infer::predict::{Network, PART_BYTES, predict};
 use glavitu::infer::scene::{Scene, SceneFiles};
+use glavitu::infer::spool::{Earlier, Spool};
 use glavitu::infer::tiles::Tiling;
 use glavitu::model::network::{OUTPUT, inference_graph, input_name};
 use glavitu::model::{Feature, ModelConfig, Normalisation, Weights};
@@ -60,7 +63,7 @@ fn arguments(place: &Workplace, output: &str, more: &[&str]) -> Vec<String> {
     args
 }
 
-fn predict(place: &Workplace, output: &str, more: &[&str]) -> Run {
+fn mapped(place: &Workplace, output: &str, more: &[&str]) -> Run {
     let run = glavitu(&arguments(place, output, more));
     assert_eq!(run.code, Some(0), "{}", run.err);
     assert!(!place.path(output).join(WORK).exists());
@@ -140,7 +143,7 @@ fn streamed_is_whole() {
     let (classes, probability) = whole(&place, 5);
     assert!(classes.contains(&0.0) && classes.contains(&1.0));
     for batch in ["1", "4"] {
-        predict(&place, batch, &["--smoothing", "5", "--batch", batch]);
+        mapped(&place, batch, &["--smoothing", "5", "--batch", batch]);
         let at = |name: &str| raster(place.path(batch).join(name)).1;
         assert!(same(&at("outlines.tif"), &classes, 0.0), "classes with batch {batch}");
         assert!(same(&at("probability.tif"), &probability, 1e-6), "probabilities with batch {batch}");
@@ -151,13 +154,55 @@ fn streamed_is_whole() {
 }
 
 #[test]
+fn parts_of_any_width_and_stops_anywhere() {
+    let place = workplace(330, 400);
+    let weights = Weights::load(place.path("model.safetensors")).expect("the model");
+    let config = weights.config();
+    let mut executor = device::executor("cpu", &inference_graph(config, 2).expect("a graph"), &PlanOptions::default())
+        .expect("the CPU");
+    executor.load(&weights).expect("its weights");
+    let files = SceneFiles {
+        optical: vec![place.path("optical.tif")],
+        elevation: Some(place.path("elevation.tif")),
+        ..SceneFiles::default()
+    };
+    let scene = Scene::open(&files, &config.features, None).expect("the scene");
+    let extent = Extent::new(scene.grid(), None, None, None).expect("all of it");
+    // All rows as bits. A run ends with an error after each number of windows in `stops`, and goes on.
+    let mut run = |name: &str, part_bytes: usize, stops: &[usize]| -> Vec<u32> {
+        let normalisation = weights.normalisation();
+        let network = Network { config, normalisation, batch: 2, location: &[], part_bytes };
+        let output = place.path(name);
+        for stop in stops {
+            let mut spool = Spool::open(&output, (330, 400), "the same", Earlier::Resume).expect("a folder");
+            let ended = predict(executor.as_mut(), &network, &scene, &extent, &mut spool, &mut |done| {
+                if done >= *stop { Err(glavitu::Error::Interrupted) } else { Ok(()) }
+            });
+            assert!(matches!(ended, Err(glavitu::Error::Interrupted)) && spool.rows() < 330);
+        }
+        let mut spool = Spool::open(&output, (330, 400), "the same", Earlier::Resume).expect("a folder");
+        assert_eq!(spool.rows() > 0, !stops.is_empty());
+        let all = predict(executor.as_mut(), &network, &scene, &extent, &mut spool, &mut |_| Ok(())).expect("runs");
+        assert!(all.computed > 0);
+        let (probability, valid) = spool.read(0, 330).expect("all rows");
+        probability.iter().zip(valid).map(|(p, valid)| p.to_bits() | u32::from(valid) << 31).collect()
+    };
+    let whole = run("whole", PART_BYTES, &[]);
+    // As narrow as one batch, and three batches.
+    assert!(run("narrow", 1, &[]) == whole);
+    assert!(run("middle", 64 * 8 * 4 * (64 + 5 * 32), &[]) == whole);
+    let windows = Tiling::new(330, 400, config.tile).expect("a scene").len();
+    assert!(run("stopped", PART_BYTES, &[windows / 3, windows / 2, windows - 1]) == whole);
+}
+
+#[test]
 fn a_window_is_the_scene_cut_out() {
     let place = workplace(200, 210);
     let (full, elevation) = raster(place.path("elevation.tif"));
     let slope = slope_degrees(&elevation, &full).expect("a slope");
     write_floats(place.path("slope.tif"), &full, &slope, &Metadata::default()).expect("written");
     let slope_path = place.at("slope.tif");
-    predict(&place, "window", &["--slope", &slope_path, "--window", "90, 80,100,120"]);
+    mapped(&place, "window", &["--slope", &slope_path, "--window", "90, 80,100,120"]);
     let window = Window { row: 90, col: 80, height: 100, width: 120 };
     for (name, bands) in [("optical.tif", 6), ("elevation.tif", 1), ("slope.tif", 1)] {
         let file = RasterFile::open(place.path(name)).expect("a raster");
@@ -166,7 +211,7 @@ fn a_window_is_the_scene_cut_out() {
         let named: Vec<(&str, &[f32])> = cut.iter().map(|band| ("band", band.as_slice())).collect();
         write_bands(place.path(name), &full.part(window), &named, &[]).expect("written");
     }
-    predict(&place, "cut", &["--slope", &slope_path]);
+    mapped(&place, "cut", &["--slope", &slope_path]);
     for name in ["outlines.tif", "probability.tif", "confidence.tif"] {
         let (a, b) = (raster(place.path("window").join(name)), raster(place.path("cut").join(name)));
         assert_eq!(a.0, b.0, "{name}");
@@ -194,7 +239,7 @@ fn outside_the_area_of_interest_are_no_data() {
     // A triangle from (30, 100) to (150, 100) and (30, 190) in columns and rows.
     let corner = |col: f64, row: f64| (480_000.0 + 30.0 * col, 5_180_000.0 - 30.0 * row);
     let aoi = polygon(&place, &[corner(30.0, 100.0), corner(150.0, 100.0), corner(30.0, 190.0)]);
-    predict(&place, "aoi", &["--aoi", &aoi, "--confidence-bands", "--confidence-threshold", "0.9999"]);
+    mapped(&place, "aoi", &["--aoi", &aoi, "--confidence-bands", "--confidence-threshold", "0.9999"]);
     let (found, classes) = raster(place.path("aoi/outlines.tif"));
     assert_eq!(found, grid(200, 210).part(Window { row: 100, col: 30, height: 90, width: 120 }));
     for (i, class) in classes.iter().enumerate() {
@@ -232,10 +277,10 @@ fn parts_that_cannot_be() {
 #[test]
 fn probabilities_in_fewer_bits() {
     let place = workplace(130, 140);
-    predict(&place, "float32", &[]);
+    mapped(&place, "float32", &[]);
     let exact = raster(place.path("float32/probability.tif")).1;
     for (kind, step, nodata) in [("uint16", 2e-5, 65_535.0), ("uint8", 4e-3, 255.0)] {
-        predict(&place, kind, &["--probability-type", kind]);
+        mapped(&place, kind, &["--probability-type", kind]);
         let file = RasterFile::open(place.path(kind).join("probability.tif")).expect("a raster");
         assert_eq!((file.bands()[0].scale, file.bands()[0].nodata), (step, Some(nodata)));
         let found = raster(place.path(kind).join("probability.tif")).1;
@@ -270,7 +315,7 @@ fn kill_in_the_middle(args: &[String], state: &Path) {
 #[test]
 fn killed_and_resumed() {
     let place = workplace(900, 700);
-    predict(&place, "whole", &["--smoothing", "3"]);
+    mapped(&place, "whole", &["--smoothing", "3"]);
     let state = place.path("killed").join(WORK).join("state.json");
     // Two times: a resumed run is killed, too.
     kill_in_the_middle(&arguments(&place, "killed", &["--smoothing", "3"]), &state);
@@ -283,7 +328,7 @@ fn killed_and_resumed() {
     let other = glavitu(&arguments(&place, "killed", &["--exact", "--resume"]));
     assert_eq!((other.code, other.err.lines().count()), (Some(2), 1), "{}", other.err);
     assert!(other.err.contains("other settings"), "{}", other.err);
-    predict(&place, "killed", &["--smoothing", "3", "--resume"]);
+    mapped(&place, "killed", &["--smoothing", "3", "--resume"]);
     let rows = report(&place, "killed")["resumed_after_rows"].as_u64();
     assert!(rows.is_some_and(|rows| rows > 0 && rows < 900), "{rows:?}");
     for name in ["outlines.tif", "probability.tif", "confidence.tif", "quicklook.png"] {
@@ -291,7 +336,7 @@ fn killed_and_resumed() {
         assert!(read("whole") == read("killed"), "{name}");
     }
     // Nothing to go on from is no mistake.
-    predict(&place, "new", &["--smoothing", "3", "--resume"]);
+    mapped(&place, "new", &["--smoothing", "3", "--resume"]);
 }
 
 /// A limit on the size of files stands in for a full disk.
@@ -299,7 +344,7 @@ fn killed_and_resumed() {
 #[test]
 fn a_full_disk() {
     let place = workplace(600, 300);
-    predict(&place, "whole", &[]);
+    mapped(&place, "whole", &[]);
     let quoted = |arg: &String| format!("'{arg}'");
     let args: Vec<String> = arguments(&place, "full", &[]).iter().map(quoted).collect();
     let program = assert_cmd::cargo::cargo_bin!("glavitu").display().to_string();
@@ -310,7 +355,7 @@ fn a_full_disk() {
     assert!(matches!(output.status.code(), Some(1 | 2)), "{err}");
     assert!(err.contains("cannot write") && err.contains("--resume"), "{err}");
     assert!(!place.path("full/outlines.tif").exists());
-    predict(&place, "full", &["--resume"]);
+    mapped(&place, "full", &["--resume"]);
     assert!(report(&place, "full")["resumed_after_rows"].as_u64().is_some_and(|rows| rows > 0));
     let read = |folder: &str| fs::read(place.path(folder).join("outlines.tif")).expect("a file");
     assert!(read("whole") == read("full"));

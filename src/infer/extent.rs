@@ -12,7 +12,7 @@ use crate::raster::{Crs, Grid, PixelShapes, Shapes, Window};
 #[derive(Debug, Clone)]
 pub struct Extent {
     window: Window,
-    /// In pixels of the whole scene's grid as far as columns go; see [`Extent::mask_rows`].
+    /// In pixels of the whole scene's grid as far as columns go; see [`Extent::read`].
     shapes: Option<PixelShapes>,
     scene_width: usize,
 }
@@ -45,7 +45,7 @@ impl Extent {
     pub fn new(grid: &Grid, window: Option<Window>, aoi: Option<&Path>, assumed: Option<&Crs>) -> Result<Self> {
         let mut extent = Self { window: grid.window(), shapes: None, scene_width: grid.width };
         if let Some(window) = window {
-            let end = |from: usize, length: usize| from.checked_add(length).unwrap_or(usize::MAX);
+            let end = |from: usize, length: usize| from.saturating_add(length);
             if end(window.row, window.height) > grid.height || end(window.col, window.width) > grid.width {
                 let Window { row, col, height, width } = window;
                 return Err(Error::bad_argument(
@@ -91,27 +91,29 @@ impl Extent {
         self.window
     }
 
-    /// Reads `rows` rows from the row `first` of the extent on: the scene's values, placed relative to the extent, and whether each pixel has data in every
-    /// raster and lies inside the polygons.
+    /// Reads a part of the extent: the scene's values, placed relative to the extent, and whether each pixel has data in every raster and lies inside the
+    /// polygons.
     ///
     /// # Errors
     /// As [`Scene::read`].
-    pub fn read(&self, scene: &Scene, first: usize, rows: usize) -> Result<(SceneWindow, Vec<bool>)> {
-        let Window { row, col, width, .. } = self.window;
-        let read = scene.read(Window { row: row + first, col, height: rows, width })?.relative_to(row, col);
+    pub fn read(&self, scene: &Scene, part: Window) -> Result<(SceneWindow, Vec<bool>)> {
+        let Window { row, col, .. } = self.window;
+        let window = Window { row: row + part.row, col: col + part.col, ..part };
+        let read = scene.read(window)?.relative_to(row, col);
         let mut valid = read.valid().to_vec();
-        self.mask_rows(first, &mut valid);
+        self.mask(part, &mut valid);
         Ok((read, valid))
     }
 
-    /// Clears the marks of pixels outside the polygons, in whole rows from the row `first` of the extent on.
-    fn mask_rows(&self, first: usize, valid: &mut [bool]) {
+    /// Clears the marks of the pixels of a part that lie outside the polygons.
+    fn mask(&self, part: Window, valid: &mut [bool]) {
         let Some(shapes) = &self.shapes else { return };
         // Burnt at the scene's full width, so that pixels do not depend on the window.
-        let mut mask = vec![false; valid.len() / self.window.width * self.scene_width];
-        shapes.burn_rows(self.window.row + first, &mut mask);
-        for (valid, mask) in valid.chunks_exact_mut(self.window.width).zip(mask.chunks_exact(self.scene_width)) {
-            for (valid, inside) in valid.iter_mut().zip(&mask[self.window.col..]) {
+        let mut mask = vec![false; part.height * self.scene_width];
+        shapes.burn_rows(self.window.row + part.row, &mut mask);
+        let left = self.window.col + part.col;
+        for (valid, mask) in valid.chunks_exact_mut(part.width.max(1)).zip(mask.chunks_exact(self.scene_width)) {
+            for (valid, inside) in valid.iter_mut().zip(&mask[left..]) {
                 *valid &= inside;
             }
         }
@@ -176,9 +178,12 @@ mod tests {
         assert_eq!(extent.window(), Window { row: 3, col: 3, height: 6, width: 7 });
         let whole = Shapes::read(&path, Format::GeoJson).expect("a polygon").burn(&grid(), None).expect("on the scene");
         let mut valid = vec![true; 42];
-        for (first, band) in [(0, 0..14), (2, 14..42)] {
-            extent.mask_rows(first, &mut valid[band]);
+        for (row, band) in [(0, 0..14), (2, 14..42)] {
+            extent.mask(Window { row, col: 0, height: band.len() / 7, width: 7 }, &mut valid[band]);
         }
+        let mut right = vec![true; 12];
+        extent.mask(Window { row: 1, col: 4, height: 4, width: 3 }, &mut right);
+        assert!(right.iter().enumerate().all(|(i, inside)| *inside == valid[(1 + i / 3) * 7 + 4 + i % 3]));
         for (i, valid) in valid.iter().enumerate() {
             assert_eq!(*valid, whole[(3 + i / 7) * 40 + 3 + i % 7], "{i}");
         }

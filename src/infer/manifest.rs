@@ -125,10 +125,9 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Resul
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum JsonFile {
-    Rows(Vec<Row>),
-    Scenes { scenes: Vec<Row> },
+#[serde(deny_unknown_fields)]
+struct Scenes {
+    scenes: Vec<Row>,
 }
 
 /// Reads a manifest. At least one scene is in it.
@@ -154,14 +153,10 @@ pub fn read_manifest(path: &Path) -> Result<Vec<ManifestScene>> {
 }
 
 fn parse(bytes: &[u8], folder: &Path) -> std::result::Result<Vec<ManifestScene>, String> {
-    let rows = if bytes.trim_ascii_start().starts_with(b"[") || bytes.trim_ascii_start().starts_with(b"{") {
-        match serde_json::from_slice(bytes) {
-            Ok(JsonFile::Rows(rows) | JsonFile::Scenes { scenes: rows }) => rows,
-            // What is wrong with a row, which the untagged kinds do not say.
-            Err(_) => serde_json::from_slice::<Vec<Row>>(bytes).map_err(|e| e.to_string())?,
-        }
-    } else {
-        csv_rows(bytes)?
+    let rows = match bytes.trim_ascii_start().first() {
+        Some(b'[') => serde_json::from_slice(bytes).map_err(|e| e.to_string())?,
+        Some(b'{') => serde_json::from_slice::<Scenes>(bytes).map_err(|e| e.to_string())?.scenes,
+        _ => csv_rows(bytes)?,
     };
     if rows.is_empty() {
         return Err("no scenes".into());
@@ -273,7 +268,7 @@ mod tests {
     fn the_same_from_csv_and_json() {
         let csv = "id, optical, elevation, date, region\n\
                    a, B2.tif;B3.tif ;B4.tif;B5.tif;B6.tif;B7.tif, dem.tif, 2020-08-16, HMA\n\
-                   \"b\", \"my, scene.tif\", /dem.tif,,\n";
+                   \"b\",\"my, scene.tif\", /dem.tif,,\n";
         let json = r#"{"scenes": [
             {"id": "a", "optical": ["B2.tif", "B3.tif", "B4.tif", "B5.tif", "B6.tif", "B7.tif"], "elevation": "dem.tif",
              "date": "2020-08-16", "region": "HMA"},

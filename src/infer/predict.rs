@@ -1,9 +1,10 @@
 //! The network over a scene, one row of windows at a time.
 //!
-//! Three threads work beside the one that computes: one reads the next band of rows, one makes network input of the present band, one blends
-//! and appends complete rows to the [`Spool`]. What is held is two bands of the height of a tile, a few batches, and the rows that are not complete.
+//! Three threads work beside the one that computes: one reads the next part of the scene, one makes network input of the present part, one blends
+//! and appends complete rows to the [`Spool`]. A part is as high as a tile and as wide as [`Network::part_bytes`] allow. What is held is two parts, a few batches, and the
+//! rows that are not complete.
 //!
-//! Batches are formed within one row of windows, of the windows that have a valid pixel. So the same batches are computed, in the same order, whether or not
+//! Batches are formed within one part of a row of windows, of the windows that have a valid pixel. So the same batches are computed, in the same order, whether or not
 //! the run was interrupted in between.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -21,12 +22,16 @@ use crate::infer::spool::Spool;
 use crate::infer::tiles::{TileWindow, Tiling};
 use crate::model::network::{LOCATION, OUTPUT, input_name};
 use crate::model::{ModelConfig, Normalisation};
+use crate::raster::Window;
 
 /// Classes of the network's output.
 const CLASSES: usize = 2;
 
 /// Batches that may wait for the device, and results that may wait for the disk.
 const WAITING: usize = 2;
+
+/// Little beside the network, and enough to read on while the fastest devices compute.
+pub const PART_BYTES: usize = 96 << 20;
 
 /// What an executor runs.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,8 @@ pub struct Network<'a> {
     pub batch: usize,
     /// Where the scene lies; see [`crate::infer::location`].
     pub location: &'a [f32],
+    /// A part of the scene that is read at a time holds no more bytes of values than this, unless one batch needs more; usually [`PART_BYTES`].
+    pub part_bytes: usize,
 }
 
 /// What became of the windows of a scene, those of earlier runs not counted.
@@ -50,26 +57,27 @@ pub struct WindowCounts {
     pub skipped: usize,
 }
 
-/// A band of the extent's rows, as high as a tile.
-struct Band {
-    /// The row of windows.
-    row: usize,
-    /// The first of its rows.
-    first: usize,
+/// A part of the extent, as high as a tile.
+struct Part {
+    /// Where it lies in the extent.
+    place: Window,
+    windows: Vec<TileWindow>,
+    /// Whether its row of windows ends here.
+    is_last: bool,
     scene: SceneWindow,
     valid: Vec<bool>,
 }
 
-/// What is to be done for a row of windows, in this order.
+/// What is to be done for a row of windows, in this order, the first two for every part.
 enum Step {
-    Begin { first: usize, valid: Vec<bool>, skipped: Vec<TileWindow> },
+    Begin { place: Window, valid: Vec<bool>, skipped: Vec<TileWindow> },
     Compute { windows: Vec<TileWindow>, inputs: Arrays },
     End,
 }
 
 /// What is to be blended.
 enum Outcome {
-    Begin { first: usize, valid: Vec<bool>, skipped: Vec<TileWindow> },
+    Begin { place: Window, valid: Vec<bool>, skipped: Vec<TileWindow> },
     Computed { windows: Vec<TileWindow>, probabilities: Vec<f32> },
     End,
 }
@@ -96,13 +104,14 @@ pub fn predict(
     blend.begin_at(spool.rows())?;
     let Some(first_row) = first_needed(&tiling, spool.rows()) else { return Ok(WindowCounts::default()) };
     thread::scope(|scope| {
-        // Handed over without waiting: one band is read while one is used.
-        let (bands, read_bands) = sync_channel(0);
+        // Nothing waits between the two: one part is read while one is used.
+        let (parts, read_parts) = sync_channel(0);
         let (steps, next_steps) = sync_channel(WAITING);
         let (outcomes, next_outcomes) = sync_channel(WAITING);
         let (used, unused) = channel();
-        scope.spawn(move || read(scene, extent, &tiling, first_row, &bands));
-        scope.spawn(move || prepare(network, &tiling, &read_bands, &unused, &steps));
+        let windows_at_once = windows_in_part(network);
+        scope.spawn(move || read(scene, extent, &tiling, (first_row, windows_at_once), &parts));
+        scope.spawn(move || prepare(network, &tiling, &read_parts, &unused, &steps));
         let writer = scope.spawn(move || write(blend, spool, &next_outcomes));
         let before = first_row * tiling.grid().1;
         let computed = compute(executor, next_steps, outcomes, &used, &mut |counts: WindowCounts| {
@@ -126,44 +135,70 @@ fn first_needed(tiling: &Tiling, rows: usize) -> Option<usize> {
     })
 }
 
-/// Windows of a row of windows.
-fn windows_of(tiling: &Tiling, row: usize) -> impl Iterator<Item = TileWindow> {
-    let across = tiling.grid().1;
-    tiling.windows().skip(row * across).take(across)
+/// Windows of one part: as many as fit, in whole batches. The scene does not matter, so that a resumed run has the same batches.
+fn windows_in_part(network: &Network<'_>) -> usize {
+    let (tile, batch) = (network.config.tile, network.batch.max(1));
+    let values: usize = network.config.features.iter().map(|feature| feature.channels()).sum();
+    let columns = network.part_bytes / (tile * values * size_of::<f32>()).max(1);
+    let windows = columns.saturating_sub(tile) / (tile / 2).max(1) + 1;
+    (windows / batch).max(1) * batch
 }
 
-/// Reads the bands from `first_row` on, until an error or until nobody wants them.
-fn read(scene: &Scene, extent: &Extent, tiling: &Tiling, first_row: usize, bands: &SyncSender<Result<Band>>) {
-    for row in first_row..tiling.grid().0 {
-        let band = || {
-            let top = tiling.window_row(row);
-            let first = usize::try_from(top).unwrap_or(0);
-            let end = usize::try_from(top.saturating_add_unsigned(tiling.tile() as u64)).unwrap_or(0);
-            let (scene, valid) = extent.read(scene, first, end.min(tiling.height()).saturating_sub(first))?;
-            Ok(Band { row, first, scene, valid })
-        };
-        let band = band();
-        let failed = band.is_err();
-        if bands.send(band).is_err() || failed {
-            return;
+/// Reads the parts from the row of windows `first_row` on, until an error or until nobody wants them.
+fn read(
+    scene: &Scene,
+    extent: &Extent,
+    tiling: &Tiling,
+    (first_row, windows_at_once): (usize, usize),
+    parts: &SyncSender<Result<Part>>,
+) {
+    let (rows, across) = tiling.grid();
+    for row in first_row..rows {
+        let windows: Vec<TileWindow> = tiling.windows().skip(row * across).take(across).collect();
+        let count = windows.len().div_ceil(windows_at_once);
+        for (number, windows) in windows.chunks(windows_at_once).enumerate() {
+            let place = place(tiling, windows);
+            let part = extent.read(scene, place).map(|(scene, valid)| {
+                let (windows, is_last) = (windows.to_vec(), number + 1 == count);
+                Part { place, windows, is_last, scene, valid }
+            });
+            let failed = part.is_err();
+            if parts.send(part).is_err() || failed {
+                return;
+            }
         }
     }
 }
 
-/// Makes network input of the bands. Arrays that were used come back through `unused`.
+/// The smallest window of the scene that holds neighbouring windows' parts of it.
+fn place(tiling: &Tiling, windows: &[TileWindow]) -> Window {
+    let shared = |window: Option<&TileWindow>| window.and_then(|window| tiling.overlap(*window));
+    match (shared(windows.first()), shared(windows.last())) {
+        (Some(first), Some(last)) => Window {
+            row: first.scene_row,
+            col: first.scene_col,
+            height: first.height,
+            width: last.scene_col + last.width - first.scene_col,
+        },
+        // Every window of a tiling touches the scene.
+        _ => Window { row: 0, col: 0, height: 0, width: 0 },
+    }
+}
+
+/// Makes network input of the parts. Arrays that were used come back through `unused`.
 fn prepare(
     network: &Network<'_>,
     tiling: &Tiling,
-    bands: &Receiver<Result<Band>>,
+    parts: &Receiver<Result<Part>>,
     unused: &Receiver<Arrays>,
     steps: &SyncSender<Result<Step>>,
 ) {
-    for band in bands {
+    for part in parts {
         let work = || -> Result<bool> {
-            let Band { row, first, scene, valid } = band?;
-            let is_valid = |window: &TileWindow| has_valid(tiling, *window, first, &valid);
-            let (kept, skipped): (Vec<_>, Vec<_>) = windows_of(tiling, row).partition(is_valid);
-            if steps.send(Ok(Step::Begin { first, valid, skipped })).is_err() {
+            let Part { place, windows, is_last, scene, valid } = part?;
+            let is_valid = |window: &TileWindow| has_valid(tiling, *window, place, &valid);
+            let (kept, skipped): (Vec<_>, Vec<_>) = windows.into_iter().partition(is_valid);
+            if steps.send(Ok(Step::Begin { place, valid, skipped })).is_err() {
                 return Ok(false);
             }
             for group in kept.chunks(network.batch.max(1)) {
@@ -173,7 +208,7 @@ fn prepare(
                     return Ok(false);
                 }
             }
-            Ok(steps.send(Ok(Step::End)).is_ok())
+            Ok(!is_last || steps.send(Ok(Step::End)).is_ok())
         };
         match work() {
             Ok(true) => {}
@@ -187,11 +222,12 @@ fn prepare(
     }
 }
 
-/// Whether a window has a valid pixel, in a band of rows from `first` on.
-fn has_valid(tiling: &Tiling, window: TileWindow, first: usize, valid: &[bool]) -> bool {
+/// Whether a window has a valid pixel, in the part of the scene at `place`.
+fn has_valid(tiling: &Tiling, window: TileWindow, place: Window, valid: &[bool]) -> bool {
     tiling.overlap(window).is_some_and(|shared| {
-        let rows = valid.chunks_exact(tiling.width()).skip(shared.scene_row.saturating_sub(first)).take(shared.height);
-        rows.into_iter().any(|row| row[shared.scene_col..shared.scene_col + shared.width].contains(&true))
+        let left = shared.scene_col.saturating_sub(place.col);
+        let rows = valid.chunks_exact(place.width.max(1)).skip(shared.scene_row.saturating_sub(place.row));
+        rows.take(shared.height).any(|row| row[left..left + shared.width].contains(&true))
     })
 }
 
@@ -236,9 +272,9 @@ fn compute(
     let mut counts = WindowCounts::default();
     for step in steps {
         let outcome = match step? {
-            Step::Begin { first, valid, skipped } => {
+            Step::Begin { place, valid, skipped } => {
                 counts.skipped += skipped.len();
-                Outcome::Begin { first, valid, skipped }
+                Outcome::Begin { place, valid, skipped }
             }
             Step::Compute { windows, inputs } => {
                 let probabilities = executor.run(&inputs)?.remove(OUTPUT).unwrap_or_default();
@@ -260,11 +296,16 @@ fn compute(
 /// Blends, and appends complete rows.
 fn write(mut blend: Blend, spool: &mut Spool, outcomes: &Receiver<Outcome>) -> Result<()> {
     let (height, width) = spool.size();
+    // Of the whole width, from the row `first` on.
     let (mut first, mut valid) = (0, Vec::new());
     for outcome in outcomes {
         match outcome {
-            Outcome::Begin { first: of_band, valid: in_band, skipped } => {
-                (first, valid) = (of_band, in_band);
+            Outcome::Begin { place, valid: in_part, skipped } => {
+                first = place.row;
+                valid.resize(place.height * width, false);
+                for (row, part) in valid.chunks_exact_mut(width).zip(in_part.chunks_exact(place.width.max(1))) {
+                    row[place.col..place.col + place.width].copy_from_slice(part);
+                }
                 skipped.into_iter().try_for_each(|window| blend.skip(window))?;
             }
             Outcome::Computed { windows, probabilities } => {

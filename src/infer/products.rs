@@ -18,7 +18,7 @@ use crate::infer::spool::Spool;
 use crate::model::Feature;
 use crate::raster::cog::{CogSettings, CogWriter, Overview};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
-use crate::raster::{Grid, Metadata};
+use crate::raster::{Grid, Metadata, Window};
 
 /// Pixels of lower calibrated confidence are hatched in the quicklook, unless another threshold is asked for.
 pub const CONFIDENCE_THRESHOLD: f32 = 0.95;
@@ -38,6 +38,8 @@ pub const OUTLINES_FILE: &str = "outlines.gpkg";
 
 /// Rows that are worked on at a time.
 const ROWS: usize = 128;
+/// Columns that are read at a time for the picture.
+const COLUMNS: usize = 4096;
 
 /// How probabilities are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -211,13 +213,7 @@ fn read(spool: &mut Spool, scene: &Scene, extent: &Extent, rows: &SyncSender<Res
         let mut band = || {
             let count = ROWS.min(height - first);
             let (probability, valid) = spool.read(first, count)?;
-            let picture = if valid.contains(&true) {
-                let (read, _) = extent.read(scene, first, count)?;
-                let [swir1, nir, red] = [4, 3, 2].map(|band| read.channel(Feature::Optical, band).map(<[f32]>::to_vec));
-                swir1.zip(nir).zip(red).map(|((swir1, nir), red)| [swir1, nir, red])
-            } else {
-                None
-            };
+            let picture = if valid.contains(&true) { read_picture(scene, extent, first, count)? } else { None };
             Ok(Rows { probability, valid, picture })
         };
         let band = band();
@@ -226,6 +222,24 @@ fn read(spool: &mut Spool, scene: &Scene, extent: &Extent, rows: &SyncSender<Res
             return;
         }
     }
+}
+
+/// SWIR1, NIR and red of some rows; `None` for a model without optical bands.
+fn read_picture(scene: &Scene, extent: &Extent, first: usize, rows: usize) -> Result<Option<[Vec<f32>; 3]>> {
+    let width = extent.window().width;
+    let mut bands = [(); 3].map(|()| vec![f32::NAN; rows * width]);
+    // All channels come with these three, so they are read in parts.
+    for col in (0..width).step_by(COLUMNS) {
+        let part = Window { row: first, col, height: rows, width: COLUMNS.min(width - col) };
+        let (read, _) = extent.read(scene, part)?;
+        for (band, channel) in bands.iter_mut().zip([4, 3, 2]) {
+            let Some(values) = read.channel(Feature::Optical, channel) else { return Ok(None) };
+            for (row, values) in band.chunks_exact_mut(width).zip(values.chunks_exact(part.width)) {
+                row[col..col + part.width].copy_from_slice(values);
+            }
+        }
+    }
+    Ok(Some(bands))
 }
 
 /// All files under way.

@@ -20,7 +20,7 @@ use crate::evaluate::Calibrator;
 use crate::executor::Executor;
 use crate::infer::extent::Extent;
 use crate::infer::location::{LocationChoice, location_vector};
-use crate::infer::predict::{Network, WindowCounts, predict};
+use crate::infer::predict::{Network, PART_BYTES, WindowCounts, predict};
 use crate::infer::products::{Labels, ProductSummary, stage_products};
 use crate::infer::scene::Scene;
 use crate::infer::spool::{Earlier, Spool};
@@ -184,7 +184,8 @@ impl Work<'_> {
         let weights = &self.engine.weights;
         let config = weights.config();
         let (batch, location) = (ready.batch, self.location);
-        let network = Network { config, normalisation: weights.normalisation(), batch, location };
+        let normalisation = weights.normalisation();
+        let network = Network { config, normalisation, batch, location, part_bytes: PART_BYTES };
         let bar = progress_bar(Tiling::new(self.grid.height, self.grid.width, config.tile)?.len(), "tiles");
         let is_first = spool.rows() == 0;
         let counts = predict(ready.executor.as_mut(), &network, self.scene, self.extent, spool, &mut |done| {
