@@ -10,8 +10,8 @@ use program::{Run, Workplace, data, glavitu, shared};
 use serde_json::Value;
 
 const SIDE: usize = 96;
-const FILES: [&str; 6] =
-    ["confidence.tif", "outlines.gpkg", "outlines.tif", "probability.tif", "quicklook.png", "run.json"];
+const FILES: [&str; 7] =
+    ["confidence.tif", "outlines.gpkg", "outlines.qml", "outlines.tif", "probability.tif", "quicklook.png", "run.json"];
 
 /// A folder with a model and a scene.
 fn workplace() -> Workplace {
@@ -299,7 +299,7 @@ fn results_are_replaced_and_other_files_left() {
     predict(&place, "result", &["--smoothing", "3"]);
     let report = json(&fs::read_to_string(place.path("result/run.json")).expect("run.json"));
     assert_eq!(report["settings"]["smoothing"], 3);
-    assert_eq!(names(&place.path("result")).len(), 7);
+    assert_eq!(names(&place.path("result")).len(), 8);
 }
 
 /// Runs a prediction that must be refused: exit code 2, one line that holds `parts`, nothing on standard output, nothing written.

@@ -264,7 +264,7 @@ fn parts_that_cannot_be() {
     refused(&place, &["--aoi", &place.at("optical.tif")], &["optical.tif", "polygons"]);
     refused(&place, &["--aoi", &place.at("none.geojson")], &["none.geojson"]);
     refused(&place, &["--outlines", "a/b.gpkg"], &["--outlines a/b.gpkg"]);
-    refused(&place, &["--outlines", "a.dxf"], &["--outlines a.dxf", ".gpkg"]);
+    refused(&place, &["--outlines", "a.dxf"], &["a.dxf", ".gpkg"]);
     refused(&place, &["--outlines", "a.gpkg", "a.gpkg"], &["a.gpkg for two outputs"]);
     refused(&place, &["--confidence-threshold", "95"], &["--confidence-threshold 95"]);
     refused(&place, &["--min-area=-1"], &["-1"]);
