@@ -267,7 +267,7 @@ mod tests {
             (-140.5, 60.2, "AWA", "RGI01", "Hubbard"),
             (-121.76, 46.85, "AWA", "RGI02", "Rainier"),
             (-134.4, 58.5, "AWA", "RGI01", "Mendenhall"),
-            (-72.0, 81.6, "RGI03", "RGI03", "Agassiz Ice Cap"),
+            (-72.0, 81.6, "RGI03", "RGI03", "Grant Land"),
             (-65.0, 66.6, "RGI04", "RGI04", "Penny Ice Cap"),
             (-50.0, 69.2, "GR", "RGI05", "Jakobshavn"),
             (-69.0, 77.5, "GR", "RGI05", "Qaanaaq"),
