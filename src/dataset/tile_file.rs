@@ -151,7 +151,7 @@ enum Content {
     /// For each tile, the arrays it has.
     Hdf5(Vec<Vec<(TileArray, Stored)>>),
     /// GeoTIFFs.
-    Folder(TileFolder),
+    Folder(Box<TileFolder>),
 }
 
 /// An array in the file, with its type and shape checked.
@@ -177,7 +177,7 @@ impl TileFile {
         let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
         if file.metadata().map_err(|e| Error::io("read", path, e))?.is_dir() {
             let (tiles, folder) = TileFolder::open(path)?;
-            return Ok(Self { path: path.to_path_buf(), tiles, content: Content::Folder(folder) });
+            return Ok(Self { path: path.to_path_buf(), tiles, content: Content::Folder(Box::new(folder)) });
         }
         let storage = FileStorage::from_file(file).map_err(|e| damaged(path, &e))?;
         Self::from_storage(path, Arc::new(storage))

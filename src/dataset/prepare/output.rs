@@ -30,7 +30,7 @@ pub enum TileFormat {
 /// The tiles of a run. Nothing appears before [`Output::publish`].
 #[derive(Debug)]
 pub(super) enum Output {
-    Hdf5 { folder: PathBuf, is_compressed: bool, writers: [Option<TileWriter>; 3] },
+    Hdf5 { folder: PathBuf, is_compressed: bool, writers: Box<[Option<TileWriter>; 3]> },
     GeoTiff { folder: PathBuf, growing: TempDir, used: [bool; 3] },
 }
 
@@ -43,7 +43,7 @@ impl Output {
         match format {
             TileFormat::Hdf5 { is_compressed } => {
                 let folder = folder.to_path_buf();
-                Ok(Self::Hdf5 { folder, is_compressed, writers: [None, None, None] })
+                Ok(Self::Hdf5 { folder, is_compressed, writers: Box::new([None, None, None]) })
             }
             TileFormat::GeoTiff => {
                 for part in Part::ALL {
@@ -119,7 +119,7 @@ impl Output {
     pub(super) fn publish(self, mut staged: StagedFiles) -> Result<()> {
         match self {
             Self::Hdf5 { folder, writers, .. } => {
-                for (part, writer) in Part::ALL.into_iter().zip(writers) {
+                for (part, writer) in Part::ALL.into_iter().zip(*writers) {
                     match writer {
                         Some(writer) => writer.stage(&mut staged)?,
                         // One of an earlier run would be taken for a part of this.
