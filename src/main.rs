@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
     backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info, inspect,
-    inventory, kernels, optimise_region, plan, predict, train, tune, vectorise, warp,
+    inventory, kernels, optimise_region, plan, predict, prepare, train, tune, vectorise, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -45,6 +45,7 @@ enum Command {
     Backward(backward::BackwardArgs),
     Devices(devices::DevicesArgs),
     Bench(Box<bench::BenchArgs>),
+    Prepare(Box<prepare::PrepareArgs>),
     Dataset(dataset::DatasetArgs),
     Plan(plan::PlanArgs),
     Kernels(kernels::KernelsArgs),
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Command::Backward(args) => backward::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Prepare(args) => prepare::run(&args),
         Command::Dataset(args) => dataset::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -46,7 +46,7 @@ pub struct EvaluateArgs {
     /// A model to try on tile files
     #[arg(long, value_name = "MODEL.safetensors", requires = "dataset", value_hint = ValueHint::FilePath)]
     model: Option<PathBuf>,
-    /// Tile files with labels (HDF5)
+    /// Tile files (HDF5) or folders of GeoTIFF tiles, with labels
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "model",
           conflicts_with_all = ["predicted", "reference", "valid", "grid", "assume_crs", "background", "output"], value_hint = ValueHint::FilePath)]
     dataset: Vec<PathBuf>,

@@ -28,6 +28,7 @@ pub mod optimise_region;
 mod output_file;
 pub mod plan;
 pub mod predict;
+pub mod prepare;
 mod scene_args;
 pub mod train;
 pub mod tune;

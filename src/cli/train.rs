@@ -45,10 +45,10 @@ Examples:
   glavitu train --resume -o run
   glavitu train --train t.hdf5 --validation v.hdf5 --dry-run > recipe.toml")]
 pub struct TrainArgs {
-    /// Tile files to learn from (HDF5)
+    /// Tile files (HDF5) or folders of GeoTIFF tiles to learn from (see `glavitu prepare`)
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
     train: Vec<PathBuf>,
-    /// Tile files to choose the best model by
+    /// Tile files or folders to choose the best model by
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
     validation: Vec<PathBuf>,
     /// How to train; global if not given

@@ -1,4 +1,4 @@
-//! Tile files: the published training data (HDF5), read in windows.
+//! Tile files: the published training data (HDF5), read in windows. Folders of GeoTIFF tiles ([`super::tile_folder`]) open as one, too.
 //!
 //! A file has one group per tile, named `<subregion>-row-col`, with attributes (region, subregion, place, padding) and one array
 //! (height, width, channels) per feature, plus `outlines`: glacier labels, one-hot over (other, glacier), (0, 0) where nothing is known.
@@ -15,6 +15,7 @@ use hdf5_reader::storage::DynStorage;
 use hdf5_reader::{Attribute, BytesStorage, Dataset, Datatype, FileStorage, Hdf5File, OpenOptions};
 use hdf5_reader::{SliceInfo, SliceInfoElem};
 
+use super::tile_folder::TileFolder;
 use crate::error::{Error, Result};
 use crate::model::Feature;
 
@@ -53,7 +54,7 @@ impl TileArray {
         }
     }
 
-    fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         Feature::ALL.into_iter().map(Self::Feature).chain([Self::Outlines])
     }
 }
@@ -142,8 +143,15 @@ pub struct TileWindow {
 pub struct TileFile {
     path: PathBuf,
     tiles: Vec<TileInfo>,
+    content: Content,
+}
+
+/// Where the arrays are.
+enum Content {
     /// For each tile, the arrays it has.
-    arrays: Vec<Vec<(TileArray, Stored)>>,
+    Hdf5(Vec<Vec<(TileArray, Stored)>>),
+    /// GeoTIFFs.
+    Folder(Box<TileFolder>),
 }
 
 /// An array in the file, with its type and shape checked.
@@ -159,16 +167,17 @@ impl std::fmt::Debug for TileFile {
 }
 
 impl TileFile {
-    /// Opens a file and lists its tiles, sorted by name.
+    /// Opens a file, or a folder of GeoTIFF tiles, and lists its tiles, sorted by name.
     ///
     /// # Errors
     /// The file cannot be read, is no HDF5 file, is cut short or damaged, or its groups are no tiles: a missing region, an array of another
-    /// type or shape.
+    /// type or shape. A folder has no tiles, or rasters that form none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
         if file.metadata().map_err(|e| Error::io("read", path, e))?.is_dir() {
-            return Err(Error::bad_file(path, "a folder", "a tile file (HDF5)", "give the file itself"));
+            let (tiles, folder) = TileFolder::open(path)?;
+            return Ok(Self { path: path.to_path_buf(), tiles, content: Content::Folder(Box::new(folder)) });
         }
         let storage = FileStorage::from_file(file).map_err(|e| damaged(path, &e))?;
         Self::from_storage(path, Arc::new(storage))
@@ -211,7 +220,7 @@ impl TileFile {
                 "give a file of the published tile layout",
             ));
         }
-        Ok(Self { path: path.to_path_buf(), tiles, arrays })
+        Ok(Self { path: path.to_path_buf(), tiles, content: Content::Hdf5(arrays) })
     }
 
     /// The tiles, sorted by name.
@@ -231,7 +240,7 @@ impl TileFile {
     /// # Errors
     /// The tile or the array does not exist, the window leaves the tile, or the file is damaged there.
     pub fn read_window(&self, tile: usize, array: TileArray, window: TileWindow) -> Result<Vec<f32>> {
-        let (info, stored) = self.stored(tile, array)?;
+        let info = self.tiles.get(tile).ok_or_else(|| self.missing(tile, array))?;
         let inside = |first: usize, count: usize, side: usize| {
             count > 0 && first.checked_add(count).is_some_and(|end| end <= side)
         };
@@ -242,6 +251,22 @@ impl TileFile {
                 "choose a smaller patch",
             ));
         }
+        let stored = match &self.content {
+            Content::Folder(folder) => {
+                let is_there = match array {
+                    TileArray::Feature(feature) => info.features.contains(&feature),
+                    TileArray::Outlines => info.labelled,
+                };
+                if !is_there {
+                    return Err(self.missing(tile, array));
+                }
+                return folder.read_window(tile, info, array, window);
+            }
+            Content::Hdf5(arrays) => {
+                let stored = arrays.get(tile).and_then(|arrays| arrays.iter().find(|(a, _)| *a == array));
+                stored.map(|(_, stored)| stored).ok_or_else(|| self.missing(tile, array))?
+            }
+        };
         let range = |first: usize, count: usize| SliceInfoElem::Slice {
             start: first as u64,
             end: (first + count) as u64,
@@ -263,20 +288,14 @@ impl TileFile {
         Ok(values)
     }
 
-    fn stored(&self, tile: usize, array: TileArray) -> Result<(&TileInfo, &Stored)> {
-        let missing = || {
-            let tile = self.tiles.get(tile).map_or_else(|| format!("number {tile}"), |t| t.name.clone());
-            Error::bad_file(
-                &self.path,
-                format!("no {} in tile {tile}", array.name()),
-                "a tile with this array",
-                "leave the feature out, or choose other tiles",
-            )
-        };
-        let info = self.tiles.get(tile).ok_or_else(missing)?;
-        let arrays = self.arrays.get(tile).ok_or_else(missing)?;
-        let (_, stored) = arrays.iter().find(|(a, _)| *a == array).ok_or_else(missing)?;
-        Ok((info, stored))
+    fn missing(&self, tile: usize, array: TileArray) -> Error {
+        let tile = self.tiles.get(tile).map_or_else(|| format!("number {tile}"), |t| t.name.clone());
+        Error::bad_file(
+            &self.path,
+            format!("no {} in tile {tile}", array.name()),
+            "a tile with this array",
+            "leave the feature out, or choose other tiles",
+        )
     }
 
     fn unreadable(&self, info: &TileInfo, array: TileArray, reason: &impl std::fmt::Display) -> Error {

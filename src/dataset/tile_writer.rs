@@ -8,7 +8,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use super::hdf5_write::{Attribute, Hdf5Writer, Storage};
-use crate::atomic_file::GrowingFile;
+use crate::atomic_file::{GrowingFile, StagedFiles};
 use crate::error::{Error, Result};
 
 /// Coordinates are longitudes and latitudes on WGS 84.
@@ -109,13 +109,25 @@ impl TileWriter {
     ///
     /// # Errors
     /// The disk is full, an earlier write has failed, or the system refuses to rename the file.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.complete()?.publish()
+    }
+
+    /// Completes the file and stages it, to appear together with others.
+    ///
+    /// # Errors
+    /// The disk is full, or an earlier write has failed.
+    pub fn stage(self, staged: &mut StagedFiles) -> Result<()> {
+        staged.add(self.complete()?)
+    }
+
+    fn complete(mut self) -> Result<GrowingFile> {
         self.check_unbroken()?;
         let failed = |e| Error::io("write", &self.target, e);
         let links = self.tiles.iter().map(|(name, &address)| (name.as_str(), address));
         let root = self.file.group(links, &[]).map_err(failed)?;
         let buffer = self.file.finish(root).map_err(failed)?;
-        buffer.into_inner().map_err(|e| failed(e.into_error()))?.publish()
+        buffer.into_inner().map_err(|e| failed(e.into_error()))
     }
 
     fn write(

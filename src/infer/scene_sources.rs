@@ -48,6 +48,12 @@ impl SceneFiles {
         }
     }
 
+    /// The features that files are given for.
+    #[must_use]
+    pub fn features(&self) -> Vec<Feature> {
+        Feature::ALL.into_iter().filter(|feature| self.has(*feature)).collect()
+    }
+
     /// All files, in the order of the features.
     pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.optical

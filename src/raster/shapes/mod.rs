@@ -106,6 +106,12 @@ impl Shapes {
         Ok(Self { path: path.to_path_buf(), polygons, crs })
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Which pixels of a grid have their centre in a polygon, row by row. `assumed` stands in for a CRS that is not known, the file's or
     /// the grid's.
     ///
