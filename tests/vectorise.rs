@@ -204,7 +204,7 @@ fn bad_inputs() {
     refused(&place, "classes.tif", "o.gpkg", &["--confidence", &place.at("other.tif")], "4 x 5 pixels");
     refused(&place, "classes.tif", "o.docx", &[], "docx");
     refused(&place, "classes.tif", "classes.tif", &[], "tif");
-    refused(&place, "classes.tif", "o.gpkg", &["--min-area", "-1"], "least area");
+    refused(&place, "classes.tif", "o.gpkg", &["--min-area=-1"], "least area");
     refused(&place, "classes.tif", "o.gpkg", &["--simplify", "nan"], "tolerance");
     refused(&place, "classes.tif", "o.gpkg", &["--class", "256"], "256");
     refused(&place, "classes.tif", "folder/o.gpkg", &[], "folder");
