@@ -109,7 +109,7 @@ impl IsoLine {
 
 fn region(complete: Complete<(f64, f64)>) -> IsoRegion {
     let key = |_: (f64, f64), end: (f64, f64)| Some((end.1, end.0));
-    let polygon = assemble(complete.rings, key, |ring| encloses_left(ring));
+    let polygon = assemble(complete.rings, key, encloses_left);
     IsoRegion { polygon, pixels: complete.pixels, values: complete.values }
 }
 

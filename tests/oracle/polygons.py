@@ -48,7 +48,7 @@ def cases():
     yield "nodata", holes, utm, 32611
     turned = Affine.translation(500000, 8700000) * Affine.rotation(30) * Affine.scale(20, 20)
     yield "rotated, rows going north", (smooth(rng, 140, 130, 5) * 4).astype(np.uint8), turned, 32633
-    yield "large blobs", (smooth(rng, 1500, 1400, 30) > 0.5).astype(np.uint8), utm, 32611
+    yield "large blobs", (smooth(rng, 700, 600, 30) > 0.5).astype(np.uint8), utm, 32611
 
 
 def write(path, values, transform, epsg, nodata):
