@@ -285,7 +285,9 @@ fn probabilities_in_fewer_bits() {
         assert_eq!((file.bands()[0].scale, file.bands()[0].nodata), (step, Some(nodata)));
         let found = raster(place.path(kind).join("probability.tif")).1;
         // Half a step, and the rounding of floats.
-        assert!(same(&found, &exact, step as f32 / 2.0 + 1e-7), "{kind}");
+        #[expect(clippy::cast_possible_truncation, reason = "a bound")]
+        let bound = step as f32 / 2.0 + 1e-7;
+        assert!(same(&found, &exact, bound), "{kind}");
         assert!(same(
             &raster(place.path(kind).join("outlines.tif")).1,
             &raster(place.path("float32/outlines.tif")).1,

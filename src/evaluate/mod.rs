@@ -3,7 +3,7 @@
 //! - [`confusion`]: counts of right and wrong pixels, and the scores made of them.
 //! - [`layer`]: rasters and polygons as classes on a grid.
 //! - [`scene`]: a prediction of a scene against a reference.
-//! - [`reference`], [`territory`]: glaciers of an inventory, and which ice is whose.
+//! - [`mod@reference`], [`territory`]: glaciers of an inventory, and which ice is whose.
 //! - [`inventory`], [`change`]: maps glacier by glacier, of one date and of two; [`bootstrap`]: how sure the differences are; [`table`]: as text.
 //! - [`calibration`]: the calibrator, its file, its fast form for rasters.
 //! - [`calibration_pickle`]: import of published calibrators without running them.

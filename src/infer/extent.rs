@@ -177,7 +177,7 @@ mod tests {
         let extent = Extent::new(&grid(), None, Some(&path), None).expect("on the scene");
         assert_eq!(extent.window(), Window { row: 3, col: 3, height: 6, width: 7 });
         let whole = Shapes::read(&path, Format::GeoJson).expect("a polygon").burn(&grid(), None).expect("on the scene");
-        let mut valid = vec![true; 42];
+        let mut valid = [true; 42];
         for (row, band) in [(0, 0..14), (2, 14..42)] {
             extent.mask(Window { row, col: 0, height: band.len() / 7, width: 7 }, &mut valid[band]);
         }

@@ -479,8 +479,11 @@ mod tests {
 
     const CLASSES: [u8; 16] = [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255];
 
+    /// The attributes in their order.
+    type Row = (i64, f64, f64, f64, f64, i64);
+
     /// The outlines, and the rows of the table that came of them.
-    fn outlined(settings: &OutlineSettings) -> (OutlineSummary, Vec<(i64, f64, f64, f64, f64, i64)>) {
+    fn outlined(settings: &OutlineSettings) -> (OutlineSummary, Vec<Row>) {
         let mut layer = OutlineLayer::new(&grid(), settings, 1).expect("a known CRS");
         let confidence: Vec<f32> = [0.5, 0.75, 0.0, 0.25].repeat(4);
         let probability: Vec<f32> = CLASSES.iter().map(|&class| if class == 1 { 0.9 } else { 0.1 }).collect();

@@ -18,6 +18,7 @@ use crate::infer::spool::Spool;
 use crate::model::Feature;
 use crate::raster::cog::{CogSettings, CogWriter, Overview};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
+use crate::raster::shapes::names_of;
 use crate::raster::{Grid, Metadata, Window};
 
 /// Pixels of lower calibrated confidence are hatched in the quicklook, unless another threshold is asked for.
@@ -100,10 +101,18 @@ impl Default for ProductSettings<'_> {
 
 impl ProductSettings<'_> {
     /// Names of all files that are made.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> Vec<String> {
         let bands = self.confidence_bands.then_some(CONFIDENCE_BANDS_FILE);
-        let rasters = [CLASSES_FILE, PROBABILITY_FILE, CONFIDENCE_FILE, QUICKLOOK_FILE];
-        rasters.into_iter().chain(bands).chain(self.outline_names.iter().map(String::as_str))
+        let outlines = bands.into_iter().chain(self.outline_names.iter().map(String::as_str)).flat_map(names_of);
+        let rasters = [CLASSES_FILE, PROBABILITY_FILE, CONFIDENCE_FILE, QUICKLOOK_FILE].map(str::to_owned);
+        let mut names: Vec<String> = rasters.into_iter().chain(outlines).collect();
+        // Files of one stem share their style.
+        let is_style = |name: &String| name.ends_with(".qml");
+        let mut styles: Vec<String> = names.extract_if(.., |name| is_style(name)).collect();
+        styles.sort_unstable();
+        styles.dedup();
+        names.extend(styles);
+        names
     }
 }
 

@@ -174,7 +174,8 @@ impl PredictArgs {
         }
         let settings = self.products(None);
         settings.outlines.check()?;
-        let mut names: Vec<&str> = settings.names().chain([REPORT]).collect();
+        let mut names = settings.names();
+        names.push(REPORT.to_owned());
         for name in &self.outlines {
             let is_plain = PathBuf::from(name).file_name().is_some_and(|file| file == name.as_str());
             if !is_plain || name.starts_with('.') {

@@ -78,7 +78,12 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
 /// Finds out before computing whether all files can be made.
 pub(super) fn check_folder(args: &PredictArgs, folder: &Path) -> Result<(), Error> {
     check_writable(folder)?;
-    args.products(None).names().chain([REPORT]).try_for_each(|name| check_replaceable(&folder.join(name)))
+    args.products(None)
+        .names()
+        .iter()
+        .map(String::as_str)
+        .chain([REPORT])
+        .try_for_each(|name| check_replaceable(&folder.join(name)))
 }
 
 /// Maps one scene. After an error the output folder is as it was, but for rows that an interrupted run can go on from.
@@ -284,7 +289,7 @@ impl Work<'_> {
                 "epsg": grid.crs.as_ref().and_then(|crs| crs.epsg),
             },
             "window": (!is_whole).then_some([window.row, window.col, window.height, window.width]),
-            "files": args.products(None).names().collect::<Vec<_>>(),
+            "files": args.products(None).names(),
             "tiles": Tiling::new(grid.height, grid.width, config.tile)?.len(),
             "tiles_without_data": counts.skipped,
             "resumed_after_rows": before,

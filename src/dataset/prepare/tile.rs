@@ -197,7 +197,7 @@ mod tests {
     fn padding_lies_around() {
         let tile = Tile {
             window: Window { row: 0, col: 0, height: 1, width: 2 },
-            features: vec![(Feature::Thermal, vec![vec![0.0, 322.080_566_406_25]])],
+            features: vec![(Feature::Thermal, vec![vec![0.0, 322.080_57]])],
             labels: vec![OTHER, GLACIER],
             counts: Counts::of(&[OTHER, GLACIER]),
             valid: 2,

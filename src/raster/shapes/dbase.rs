@@ -217,7 +217,7 @@ mod tests {
                 let mut bad = whole.clone();
                 bad[at] = value;
                 if let Ok(table) = Table::parse(path, bad, Some(true)) {
-                    let _ = (0..table.count().min(10)).map(|row| table.row(row)).count();
+                    (0..table.count().min(10)).for_each(|row| drop(table.row(row)));
                 }
             }
         }

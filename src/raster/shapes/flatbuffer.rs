@@ -289,7 +289,7 @@ mod tests {
                 for end in [bad.len(), at] {
                     if let Some(view) = View::root(&bad[4..end]) {
                         let _ = (view.text(0), view.doubles(1), view.long(5), view.uints(8), view.bytes(10));
-                        let _ = view.tables(6).map(|tables| tables.iter().map(|t| t.text(0).is_some()).count());
+                        let _ = view.tables(6).map(|tables| tables.iter().filter(|t| t.text(0).is_some()).count());
                     }
                 }
             }

@@ -30,7 +30,7 @@ use crate::raster::rasterise::burn_rows;
 pub use features::{Feature, Features};
 use placement::Placement;
 pub use style::write_style;
-pub use writer::{Layer, ShapeWriter, check_extension};
+pub use writer::{Layer, ShapeWriter, check_extension, names_of};
 
 /// The polygons of a file.
 #[derive(Debug, Clone)]

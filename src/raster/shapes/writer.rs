@@ -40,6 +40,16 @@ pub fn check_extension(target: &Path) -> Result<()> {
     Kind::of(target).map(drop)
 }
 
+/// The names of all files that a file of polygons of this name, with its style, consists of.
+#[must_use]
+pub fn names_of(name: &str) -> Vec<String> {
+    let path = Path::new(name);
+    let is_shapefile = matches!(Kind::of(path), Ok(Kind::Shapefile));
+    let parts: &[&str] = if is_shapefile { &["qml", "shx", "dbf", "prj", "cpg"] } else { &["qml"] };
+    let beside = parts.iter().map(|part| path.with_extension(part).to_string_lossy().into_owned());
+    std::iter::once(name.to_owned()).chain(beside).collect()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     GeoPackage,
