@@ -28,6 +28,16 @@ pub fn inputs(work: &Work) -> Vec<Vec<f32>> {
     inputs
 }
 
+/// The results of native code, in the direct form where there is one: a third opinion.
+pub fn natively(work: &Work, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let operator = work.operator.exact().unwrap_or_else(|| work.operator.clone());
+    let given: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut results: Vec<Vec<f32>> = work.shapes.outputs.iter().map(|shape| vec![0.0; shape.elements()]).collect();
+    let mut outputs: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+    operator.compute(&work.shapes, &given, &mut outputs, &mut vec![0.0; operator.cpu_scratch(&work.shapes)]);
+    results
+}
+
 /// The next number of a xorshift generator, in -1..1.
 pub fn uniform(state: &mut u64) -> f32 {
     *state ^= *state << 13;

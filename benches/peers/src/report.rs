@@ -43,7 +43,7 @@ pub fn operator_heading() -> String {
 pub fn operator_line(row: &Row) -> String {
     let rate = |seconds: f64| row.flop as f64 / seconds / 1e9;
     format!(
-        "{:<15} {:<30} {:>5} {:>8.3} {:>10.2} {:>8.2} {:>10.2} {:>8.2} {:>10.2} {:>8.0e}",
+        "{:<15} {:<30} {:>5} {:>8.3} {:>10.2} {:>8.2} {:>10.2} {:>8.2} {:>10.2} {:>8.0e}{}",
         row.pass.name(),
         row.label,
         row.count,
@@ -53,7 +53,8 @@ pub fn operator_line(row: &Row) -> String {
         1e3 * row.burn.median,
         rate(row.burn.median),
         row.speedup(),
-        row.difference
+        row.difference,
+        if row.burn_is_wrong { "  burn is wrong" } else { "" }
     )
 }
 
@@ -154,7 +155,7 @@ mod tests {
     fn row(kind: Kind, count: usize, ours: f64, burn: f64) -> Row {
         let label = String::new();
         let [ours, burn] = [ours, burn].map(|t| Times::of(vec![t]));
-        Row { kind, pass: Pass::Forward, label, count, flop: 1, ours, burn, difference: 0.0 }
+        Row { kind, pass: Pass::Forward, label, count, flop: 1, ours, burn, difference: 0.0, burn_is_wrong: false }
     }
 
     #[test]
