@@ -5,27 +5,18 @@ use crate::raster::shapes::{Column, Value};
 /// The table as text. Missing values and numbers that are none are empty.
 #[must_use]
 pub fn csv(columns: &[Column], rows: &[Vec<Value>]) -> String {
-    let mut text = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(",");
-    text.push('\n');
-    for row in rows {
-        let fields: Vec<String> = row
-            .iter()
-            .map(|value| match value {
-                Value::Null => String::new(),
-                Value::Integer(value) => value.to_string(),
-                Value::Real(value) if value.is_finite() => value.to_string(),
-                Value::Real(_) => String::new(),
-                Value::Text(value) => quoted(value),
-            })
-            .collect();
-        text += &fields.join(",");
-        text.push('\n');
-    }
-    text
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let field = |value: &Value| match value {
+        Value::Integer(value) => value.to_string(),
+        Value::Real(value) if value.is_finite() => value.to_string(),
+        Value::Null | Value::Real(_) => String::new(),
+        Value::Text(value) => value.clone(),
+    };
+    let names = writer.write_record(columns.iter().map(|column| &column.name));
+    // Rows have the columns' number of fields, and memory takes all that is written: nothing here can fail.
+    let written = names.and_then(|()| rows.iter().try_for_each(|row| writer.write_record(row.iter().map(field))));
+    debug_assert!(written.is_ok(), "{written:?}");
+    writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
