@@ -35,8 +35,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<item>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// Whether no step leaves the map or its part: a kernel of one tap, and an even number of pixels.
-override ALL_INSIDE: u32 = 0u;
 override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
 
 // Quads of rows that a thread owns, and pixels that it reads together.
@@ -93,10 +91,6 @@ fn main(
                 gradient[p][c] = load_item(dy[at * items + last[c]]);
             }
             for (var r = 0u; r < ROW_QUADS; r++) {
-                if ALL_INSIDE != 0u {
-                    values[p][r] = quad_of_map(at, channel_quad[r], quads);
-                    continue;
-                }
                 // What lies outside the map, or after the part, counts as zeros; the first pixel is read in its place.
                 let inside = pixel + p < end && row + down[r] < params.height && column + right[r] < params.width;
                 var at_x = 0u;

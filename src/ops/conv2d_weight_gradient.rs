@@ -216,13 +216,8 @@ impl Extents {
                 slope_in: x.slope,
             };
             let bindings = x.bindings().into_iter().chain([dy, to]).collect();
-            let mut constants = x.constants();
-            // Parts are multiples of the two pixels that a step takes.
-            if !is_shared && self.kernel == [1, 1] && self.pixels().is_multiple_of(2) {
-                constants.push(("ALL_INSIDE", 1.0));
-            }
             let (kernel, item) = if is_shared { (&SHARED, 4) } else { (&TILED, tile.item()) };
-            work.launch_of_items((kernel, item, constants), bindings, &params, parts * tiles);
+            work.launch_of_items((kernel, item, x.constants()), bindings, &params, parts * tiles);
         }
         if parts > 1 {
             // The parts are temporary tensor 0.
