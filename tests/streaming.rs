@@ -20,7 +20,7 @@ use glavitu::model::network::{OUTPUT, inference_graph, input_name};
 use glavitu::model::{Feature, ModelConfig, Normalisation, Weights};
 use glavitu::plan::PlanOptions;
 use glavitu::raster::cog::{CogSettings, CogWriter, Overview};
-use glavitu::raster::{Crs, Grid, Metadata, RasterFile, Window, slope_degrees, write_bands, write_floats};
+use glavitu::raster::{Crs, Grid, Metadata, RasterFile, Window, write_bands, write_floats};
 use glavitu::train::initialisation::initial_weights;
 use program::{Run, Workplace, glavitu};
 use proptest::prelude::*;
@@ -196,29 +196,24 @@ fn parts_of_any_width_and_stops_anywhere() {
 }
 
 #[test]
-fn a_window_is_the_scene_cut_out() {
+fn a_part_is_the_map_cut_out() {
     let place = workplace(200, 210);
-    let (full, elevation) = raster(place.path("elevation.tif"));
-    let slope = slope_degrees(&elevation, &full).expect("a slope");
-    write_floats(place.path("slope.tif"), &full, &slope, &Metadata::default()).expect("written");
-    let slope_path = place.at("slope.tif");
-    mapped(&place, "window", &["--slope", &slope_path, "--window", "90, 80,100,120"]);
-    let window = Window { row: 90, col: 80, height: 100, width: 120 };
-    for (name, bands) in [("optical.tif", 6), ("elevation.tif", 1), ("slope.tif", 1)] {
-        let file = RasterFile::open(place.path(name)).expect("a raster");
-        let cut: Vec<Vec<f32>> = (0..bands).map(|band| file.read_window(band, window).expect("its pixels")).collect();
-        drop(file);
-        let named: Vec<(&str, &[f32])> = cut.iter().map(|band| ("band", band.as_slice())).collect();
-        write_bands(place.path(name), &full.part(window), &named, &[]).expect("written");
+    mapped(&place, "whole", &[]);
+    // Smaller than a tile too, and at the scene's edges.
+    for (row, col, height, width) in [(90, 80, 100, 120), (70, 61, 9, 11), (0, 0, 65, 210), (150, 150, 50, 60)] {
+        let folder = format!("window {row} {col}");
+        mapped(&place, &folder, &["--window", &format!("{row}, {col},{height},{width}")]);
+        let window = Window { row, col, height, width };
+        for name in ["outlines.tif", "probability.tif", "confidence.tif"] {
+            let file = RasterFile::open(place.path("whole").join(name)).expect("a raster");
+            let expected = file.read_window(0, window).expect("its pixels");
+            let found = raster(place.path(&folder).join(name));
+            assert_eq!(found.0, file.grid().part(window), "{name}");
+            assert!(same(&found.1, &expected, 0.0), "{name} of {window:?}");
+        }
+        assert_eq!(report(&place, &folder)["window"], serde_json::json!([row, col, height, width]));
     }
-    mapped(&place, "cut", &["--slope", &slope_path]);
-    for name in ["outlines.tif", "probability.tif", "confidence.tif"] {
-        let (a, b) = (raster(place.path("window").join(name)), raster(place.path("cut").join(name)));
-        assert_eq!(a.0, b.0, "{name}");
-        assert!(same(&a.1, &b.1, 0.0), "{name}");
-    }
-    assert_eq!(report(&place, "window")["window"], serde_json::json!([90, 80, 100, 120]));
-    assert!(report(&place, "cut")["window"].is_null());
+    assert!(report(&place, "whole")["window"].is_null());
 }
 
 /// A polygon in the CRS of the scenes, as a GeoJSON file.
@@ -247,6 +242,10 @@ fn outside_the_area_of_interest_are_no_data() {
         let inside = row / 90.0 + col / 120.0 < 1.0;
         assert_eq!(class.is_nan(), !inside, "{col} {row}");
     }
+    mapped(&place, "whole", &[]);
+    let file = RasterFile::open(place.path("whole/outlines.tif")).expect("a raster");
+    let whole = file.read_window(0, Window { row: 100, col: 30, height: 90, width: 120 }).expect("its pixels");
+    assert!(classes.iter().zip(&whole).all(|(own, of_whole)| own.is_nan() || own == of_whole));
     let report = report(&place, "aoi");
     assert_eq!(report["result"]["valid_pixels"], classes.iter().filter(|c| !c.is_nan()).count());
     let bands = rusqlite::Connection::open(place.path("aoi/confidence_bands.gpkg")).expect("a GeoPackage");

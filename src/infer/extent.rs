@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::infer::scene::{Scene, SceneWindow};
+use crate::infer::tiles::{TileWindow, Tiling};
 use crate::raster::shapes::Format;
 use crate::raster::{Crs, Grid, PixelShapes, Shapes, Window};
 
@@ -103,6 +104,39 @@ impl Extent {
         let mut valid = read.valid().to_vec();
         self.mask(part, &mut valid);
         Ok((read, valid))
+    }
+
+    /// Reads a window of the scene, which may reach beyond the extent; and tells of each pixel of a part of the extent inside it whether it has data in every
+    /// raster and lies inside the polygons.
+    ///
+    /// # Errors
+    /// As [`Scene::read`].
+    pub fn read_around(&self, scene: &Scene, window: Window, part: Window) -> Result<(SceneWindow, Vec<bool>)> {
+        let read = scene.read(window)?;
+        let top = (self.window.row + part.row).saturating_sub(window.row);
+        let left = (self.window.col + part.col).saturating_sub(window.col);
+        let lines = read.valid().chunks_exact(window.width.max(1)).skip(top).take(part.height);
+        let mut valid: Vec<bool> = lines.flat_map(|line| &line[left..left + part.width]).copied().collect();
+        self.mask(part, &mut valid);
+        Ok((read, valid))
+    }
+
+    /// Where a window that is placed relative to the extent lies in the scene.
+    #[must_use]
+    pub fn in_scene(&self, window: TileWindow) -> TileWindow {
+        TileWindow {
+            row: window.row.saturating_add_unsigned(self.window.row as u64),
+            col: window.col.saturating_add_unsigned(self.window.col as u64),
+            size: window.size,
+        }
+    }
+
+    /// The windows of a scene's tiling that touch the extent, placed relative to it.
+    ///
+    /// # Errors
+    /// As [`Tiling::new`].
+    pub fn tiling(&self, scene: &Grid, tile: usize) -> Result<Tiling> {
+        Ok(Tiling::new(scene.height, scene.width, tile)?.part(self.window))
     }
 
     /// Clears the marks of the pixels of a part that lie outside the polygons.

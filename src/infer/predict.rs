@@ -61,9 +61,11 @@ pub struct WindowCounts {
 struct Part {
     /// Where it lies in the extent.
     place: Window,
+    /// Placed relative to the extent.
     windows: Vec<TileWindow>,
     /// Whether its row of windows ends here.
     is_last: bool,
+    /// What the windows show of the scene, around the extent too.
     scene: SceneWindow,
     valid: Vec<bool>,
 }
@@ -83,7 +85,7 @@ enum Outcome {
 }
 
 /// Appends the glacier probability of every row of the extent that `spool` does not have yet; also where the scene has no data and the network saw filled
-/// gaps. Windows without a valid pixel are left out of the average; pixels that no other window covers get 0.
+/// gaps. Windows are those of the whole scene, so a part of it is mapped as it is in a map of the whole. Windows without a valid pixel are left out of the average; pixels that no other window covers get 0.
 ///
 /// `executor` holds the network for batches of `network.batch` tiles, with its weights loaded. `progress` is told the number of windows done, of all
 /// windows of the extent; its error ends the work. What was complete before an error is in the spool, and saved if the disk allows.
@@ -98,8 +100,9 @@ pub fn predict(
     spool: &mut Spool,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<WindowCounts> {
-    let window = extent.window();
-    let tiling = Tiling::new(window.height, window.width, network.config.tile)?;
+    let grid = scene.grid();
+    let whole = Tiling::new(grid.height, grid.width, network.config.tile)?;
+    let tiling = whole.part(extent.window());
     let mut blend = Blend::new(tiling, CLASSES, usize::from(GLACIER))?;
     blend.begin_at(spool.rows())?;
     let Some(first_row) = first_needed(&tiling, spool.rows()) else { return Ok(WindowCounts::default()) };
@@ -110,8 +113,8 @@ pub fn predict(
         let (outcomes, next_outcomes) = sync_channel(WAITING);
         let (used, unused) = channel();
         let windows_at_once = windows_in_part(network);
-        scope.spawn(move || read(scene, extent, &tiling, (first_row, windows_at_once), &parts));
-        scope.spawn(move || prepare(network, &tiling, &read_parts, &unused, &steps));
+        scope.spawn(move || read(scene, extent, (&whole, &tiling), (first_row, windows_at_once), &parts));
+        scope.spawn(move || prepare(network, extent, (&whole, &tiling), &read_parts, &unused, &steps));
         let writer = scope.spawn(move || write(blend, spool, &next_outcomes));
         let before = first_row * tiling.grid().1;
         let computed = compute(executor, next_steps, outcomes, &used, &mut |counts: WindowCounts| {
@@ -148,7 +151,7 @@ fn windows_in_part(network: &Network<'_>) -> usize {
 fn read(
     scene: &Scene,
     extent: &Extent,
-    tiling: &Tiling,
+    (whole, tiling): (&Tiling, &Tiling),
     (first_row, windows_at_once): (usize, usize),
     parts: &SyncSender<Result<Part>>,
 ) {
@@ -158,7 +161,9 @@ fn read(
         let count = windows.len().div_ceil(windows_at_once);
         for (number, windows) in windows.chunks(windows_at_once).enumerate() {
             let place = place(tiling, windows);
-            let part = extent.read(scene, place).map(|(scene, valid)| {
+            let in_scene: Vec<TileWindow> = windows.iter().map(|window| extent.in_scene(*window)).collect();
+            let around = self::place(whole, &in_scene);
+            let part = extent.read_around(scene, around, place).map(|(scene, valid)| {
                 let (windows, is_last) = (windows.to_vec(), number + 1 == count);
                 Part { place, windows, is_last, scene, valid }
             });
@@ -188,7 +193,8 @@ fn place(tiling: &Tiling, windows: &[TileWindow]) -> Window {
 /// Makes network input of the parts. Arrays that were used come back through `unused`.
 fn prepare(
     network: &Network<'_>,
-    tiling: &Tiling,
+    extent: &Extent,
+    (whole, tiling): (&Tiling, &Tiling),
     parts: &Receiver<Result<Part>>,
     unused: &Receiver<Arrays>,
     steps: &SyncSender<Result<Step>>,
@@ -203,7 +209,8 @@ fn prepare(
             }
             for group in kept.chunks(network.batch.max(1)) {
                 let mut inputs = unused.try_recv().unwrap_or_else(|_| empty_inputs(network));
-                fill(network, tiling, &scene, group, &mut inputs)?;
+                let in_scene: Vec<TileWindow> = group.iter().map(|window| extent.in_scene(*window)).collect();
+                fill(network, whole, &scene, &in_scene, &mut inputs)?;
                 if steps.send(Ok(Step::Compute { windows: group.to_vec(), inputs })).is_err() {
                     return Ok(false);
                 }

@@ -4,6 +4,7 @@
 //! pixels follow at a stride of half a tile. What lies outside the scene is 0 after normalisation.
 
 use crate::error::{Error, Result};
+use crate::raster::Window;
 
 /// A square window, placed relative to the scene; it may begin before the scene and end after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,16 @@ struct Side {
     length: usize,
     before: usize,
     windows: usize,
+}
+
+impl Side {
+    /// The windows that touch the `length` pixels from `from` on.
+    fn part(self, tile: usize, from: usize, length: usize) -> Self {
+        let (half, from) = (tile / 2, from + self.before);
+        let first = if from < tile { 0 } else { (from - tile) / half + 1 };
+        let end = (from + length).div_ceil(half).min(self.windows);
+        Self { length, before: from - first * half, windows: end - first }
+    }
 }
 
 /// The tiling of a scene.
@@ -77,6 +88,15 @@ impl Tiling {
                 "check the input rasters",
             )),
         }
+    }
+
+    /// The windows that touch a part of the scene, as a tiling of that part: the same windows, placed relative to it. So a part is mapped as it is
+    /// in a map of the whole scene.
+    #[must_use]
+    pub fn part(&self, part: Window) -> Self {
+        let tile = self.tile;
+        let rows = self.rows.part(tile, part.row, part.height);
+        Self { tile, rows, cols: self.cols.part(tile, part.col, part.width) }
     }
 
     /// Rows of the scene.
@@ -205,6 +225,33 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn a_part_has_the_windows_that_touch_it(
+            height in 1usize..200,
+            width in 1usize..200,
+            half in 1usize..40,
+            corners in prop::array::uniform4(0.0..1.0f64),
+        ) {
+            let tiling = Tiling::new(height, width, 2 * half).expect("a scene");
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+            let side = |a: f64, b: f64, length: usize| {
+                let (a, b) = ((a * length as f64) as usize, (b * length as f64) as usize);
+                (a.min(b), a.abs_diff(b) + 1)
+            };
+            let ((row, height), (col, width)) = (side(corners[0], corners[1], height), side(corners[2], corners[3], width));
+            let part = tiling.part(Window { row, col, height, width });
+            let meets = |first: i64, from: usize, length: usize| {
+                first < (from + length) as i64 && first + 2 * half as i64 > from as i64
+            };
+            let expected: Vec<_> = tiling
+                .windows()
+                .filter(|window| meets(window.row, row, height) && meets(window.col, col, width))
+                .map(|window| (window.row - row as i64, window.col - col as i64))
+                .collect();
+            prop_assert_eq!(part.windows().map(|window| (window.row, window.col)).collect::<Vec<_>>(), expected);
+            prop_assert_eq!((part.height(), part.width()), (height, width));
+        }
+
         #[test]
         fn every_pixel_is_covered(height in 1usize..200, width in 1usize..200, half in 1usize..40) {
             let tiling = Tiling::new(height, width, 2 * half).expect("a scene");

@@ -70,7 +70,7 @@ pub struct PredictArgs {
     /// A JSON file with one weight per region of the model
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     region_vector: Option<PathBuf>,
-    /// Map this part of the scene only, in pixels
+    /// Map this part of the scene only, in pixels; the network sees what lies around it, so that it is as in a map of the whole
     #[arg(long, value_name = "ROW,COL,HEIGHT,WIDTH")]
     window: Option<PixelWindow>,
     /// Map what lies in these polygons only (GeoJSON, GeoPackage or Shapefile)

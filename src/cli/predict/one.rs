@@ -24,7 +24,6 @@ use crate::infer::predict::{Network, PART_BYTES, WindowCounts, predict};
 use crate::infer::products::{Labels, ProductSummary, stage_products};
 use crate::infer::scene::Scene;
 use crate::infer::spool::{Earlier, Spool};
-use crate::infer::tiles::Tiling;
 use crate::raster::{Grid, Transformer};
 
 /// A scene to be mapped.
@@ -95,11 +94,12 @@ pub(super) fn map(args: &PredictArgs, engine: &mut Engine<'_>, job: &Job) -> Res
     let extent = Extent::new(scene.grid(), args.window.map(|w| w.0), args.aoi.as_deref(), assumed.as_ref())?;
     let location = location_vector(&config.location, location_choice(args, job), scene.grid())?;
     let grid = scene.grid().part(extent.window());
-    if grid.width < config.tile || grid.height < config.tile {
+    let whole = scene.grid();
+    if whole.width < config.tile || whole.height < config.tile {
         tracing::warn!(
             "the scene ({} x {} pixels) is smaller than the model's tile ({} pixels): it is padded with zeros, as published",
-            grid.width,
-            grid.height,
+            whole.width,
+            whole.height,
             config.tile
         );
     }
@@ -191,7 +191,7 @@ impl Work<'_> {
         let (batch, location) = (ready.batch, self.location);
         let normalisation = weights.normalisation();
         let network = Network { config, normalisation, batch, location, part_bytes: PART_BYTES };
-        let bar = progress_bar(Tiling::new(self.grid.height, self.grid.width, config.tile)?.len(), "tiles");
+        let bar = progress_bar(self.extent.tiling(self.scene.grid(), config.tile)?.len(), "tiles");
         let is_first = spool.rows() == 0;
         let counts = predict(ready.executor.as_mut(), &network, self.scene, self.extent, spool, &mut |done| {
             bar.set_position(done as u64);
@@ -290,7 +290,7 @@ impl Work<'_> {
             },
             "window": (!is_whole).then_some([window.row, window.col, window.height, window.width]),
             "files": args.products(None).names(),
-            "tiles": Tiling::new(grid.height, grid.width, config.tile)?.len(),
+            "tiles": self.extent.tiling(self.scene.grid(), config.tile)?.len(),
             "tiles_without_data": counts.skipped,
             "resumed_after_rows": before,
             "memory_bytes_planned": ready.executor.plan().peak_bytes(),
