@@ -49,8 +49,8 @@ A manifest is a CSV with a header, or a JSON array of objects, with these column
   region                           a region of the model
   date                             when it was taken, as 2020-08-16
   output                           another folder for the results, relative to FOLDER
-Files are relative to the manifest. Scenes that are done (their run.json says so, with the same model, files and settings) are skipped,
-interrupted ones go on, and a scene that fails does not stop the others. FOLDER/summary.json and .csv say what became of each.")]
+Files are relative to the manifest. Scenes that are done (their run.json says so, with the same model, files and settings, and no file is missing)
+are skipped, interrupted ones go on, and a scene that fails does not stop the others. FOLDER/summary.json and .csv say what became of each.")]
 pub struct PredictArgs {
     /// The model (see `glavitu import`)
     #[arg(long, value_name = "MODEL.safetensors", value_hint = ValueHint::FilePath)]
