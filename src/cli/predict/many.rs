@@ -55,6 +55,7 @@ struct Line {
 /// Maps all scenes of a manifest, or those of one part of it.
 pub(super) fn run(args: &PredictArgs, manifest: &Path) -> Result<()> {
     args.check()?;
+    args.warn();
     check_writable(&args.output)?;
     let scenes = read_manifest(manifest)?;
     let scenes: Vec<ManifestScene> = match args.shard {

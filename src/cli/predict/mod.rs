@@ -94,7 +94,7 @@ pub struct PredictArgs {
     /// Move outlines by up to this to make them simpler
     #[arg(long, value_name = "METRES", default_value_t = 0.0)]
     simplify: f64,
-    /// Draw outlines along the probability of 0.5 instead of pixel edges
+    /// Draw outlines along the probability of 0.5 instead of pixel edges; --smoothing has no effect on them then
     #[arg(long)]
     iso_line: bool,
     /// Write confidence_bands.gpkg too: polygons of low confidence
@@ -193,6 +193,16 @@ impl PredictArgs {
             return Err(Error::bad_argument(found, "a name for each", "give --outlines other names"));
         }
         Ok(())
+    }
+
+    /// Tells of options that do not do together what one may expect.
+    fn warn(&self) {
+        if self.iso_line && self.smoothing > 1 {
+            tracing::warn!(
+                "--smoothing {} has no effect on outlines with --iso-line: they follow the probability, which is not smoothed; --min-area leaves out small ones",
+                self.smoothing
+            );
+        }
     }
 
     /// What is made of the probabilities.
