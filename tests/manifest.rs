@@ -122,6 +122,8 @@ fn manifests_that_are_none() {
     for (text, part) in [
         ("nonsense", "a column 'nonsense'"),
         ("id,optical\n", "no scenes"),
+        ("id;optical;elevation\na;a.tif;b.tif\n", "columns are separated by commas"),
+        ("id,optical,date\na,a.tif,2020-02-31\n", "the date '2020-02-31'"),
         ("id\na\na\n", "the id a again"),
         ("id\n../a\n", "the id '../a'"),
         ("[{\"id\": \"a\", \"colour\": 1}]", "colour"),

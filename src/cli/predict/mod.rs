@@ -41,7 +41,7 @@ Examples:
   glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --aoi basin.gpkg --resume -o result
   glavitu predict --model global.safetensors --manifest scenes.csv --shard 2/5 -o results
 
-A manifest is a CSV with a header, or a JSON array of objects, with these columns; only `id` is always needed:
+A manifest is a CSV with a header and commas between columns, or a JSON array of objects; only `id` is always needed:
   id                               the scene's name: letters, digits, '.', '_', '-'; its results go to FOLDER/ID
   optical                          one file with six bands or six files, separated by ';' (in JSON an array)
   elevation, slope, thermal        one file each
