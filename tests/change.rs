@@ -166,6 +166,22 @@ fn doubts_have_a_size() {
     assert_ne!(found["total"]["change_std_km2"], other["total"]["change_std_km2"]);
 }
 
+/// Errors on the bare ground inside an outline exceed the little ice there; no more than that can be lost.
+#[test]
+fn doubts_end_where_the_ice_does() {
+    let place = workplace();
+    write(place.path("little.tif"), &classes(&[[1, 2, 5, 3]]));
+    let more = ["--reference", "rgi.gpkg", "--confidence", "unsure.tif", "unsure.tif"];
+    let found = numbers(&place, "little.tif", "little.tif", &more);
+    let row = &found["glaciers"][0];
+    assert_eq!(pixels(row), [4.0, 4.0, 0.0, 0.0, 4.0, 0.0]);
+    let of = |name: &str| row[name].as_f64().expect("a number") / (9e-4 / 0.9996_f64.powi(2));
+    // 54 pixels at two dates.
+    assert!((of("change_std_km2") / (108.0 * 0.25 * 0.75_f64).sqrt() - 1.0).abs() < 0.1, "{row}");
+    assert!((of("change_low_km2") + of("before_km2")).abs() < 1e-9, "{row}");
+    assert!(of("change_high_km2") > 1.8 * of("change_std_km2"), "{row}");
+}
+
 #[test]
 fn two_inventories() {
     let place = workplace();
@@ -181,6 +197,20 @@ fn two_inventories() {
     let run = change(&place, "a.shp", "after.tif", &["-o", &place.at("mixed")]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     assert!(run.out.contains("G-1: ") && run.out.contains("total: "), "{}", run.out);
+}
+
+/// The first map's own new glaciers keep their identifiers, and those found now get others.
+#[test]
+fn new_glaciers_beside_earlier_ones() {
+    let place = workplace();
+    let before = [("new-1", [1, 2, 10, 8]), ("new-3", [14, 2, 20, 6])];
+    write_polygons(&place.path("a.gpkg"), "2000-08-01", &before);
+    write(place.path("later.tif"), &classes(&[[1, 2, 10, 8], [22, 0, 23, 1], [22, 3, 23, 5], [22, 7, 23, 8]]));
+    let found = numbers(&place, "a.gpkg", "later.tif", &[]);
+    let rows = found["glaciers"].as_array().expect("rows");
+    let ids: Vec<&str> = rows.iter().map(|row| row["glacier_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, ["new-1", "new-3", "new-2", "new-4", "new-5"]);
+    assert_eq!(pixels(&rows[3]), [0.0, 2.0, 0.0, 2.0, 0.0, 2.0]);
 }
 
 #[test]

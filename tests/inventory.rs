@@ -178,6 +178,29 @@ fn an_inventory_is_a_reference() {
     assert_eq!(all(&rows[2]), [1.0, 1.0, 0.0, 0.0]);
 }
 
+/// Ice beside an inventory with new glaciers of its own does not get their identifiers.
+#[test]
+fn new_glaciers_beside_earlier_ones() {
+    let place = workplace();
+    let run = inventory(&place, &[&USUAL[..], &[("-o", "first.gpkg")]].concat(), &[]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    // The same ice, and a new pixel of it at the eastern edge.
+    let mut classes: Vec<u8> = (0..WIDTH * HEIGHT)
+        .map(|i| u8::from((1..18).contains(&(i % WIDTH)) && (2..8).contains(&(i / WIDTH))))
+        .collect();
+    classes[19] = 1;
+    classes[5 * WIDTH + 19] = 1;
+    write_bytes(place.path("later.tif"), &grid(), &classes, 255, &Metadata::default()).expect("written");
+    let files = [("--outlines", "later.tif"), ("--reference", "first.gpkg"), ("-o", "second.gpkg")];
+    let run = inventory(&place, &files, &["--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let found: Json = serde_json::from_str(&run.out).expect("JSON");
+    let rows = found["rows"].as_array().expect("rows");
+    let ids: Vec<&str> = rows.iter().map(|row| row["glacier_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, ["G-1", "G-2", "new-1", "new-2"]);
+    assert_eq!((all(&rows[2]), all(&rows[3])), ([1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]));
+}
+
 #[test]
 fn bad_inputs() {
     let place = workplace();

@@ -76,6 +76,13 @@ fn one_broken_scene_does_not_stop_the_others() {
     assert_eq!(statuses(&summary), [("first", "skipped"), ("broken", "done"), ("third", "skipped")]);
     assert_eq!(changed(), before);
     assert!(summary["scenes"][0]["glacier_area_km2"].is_number());
+    // A file that is gone is made again.
+    fs::remove_file(place.path("results/first/outlines.gpkg")).expect("removed");
+    let again = run(&place, &["--json"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let summary: Value = serde_json::from_str(&again.out).expect("JSON");
+    assert_eq!(statuses(&summary), [("first", "done"), ("broken", "skipped"), ("third", "skipped")]);
+    assert!(place.path("results/first/outlines.gpkg").exists());
     // Other settings are other results.
     let third = run(&place, &["--json", "--smoothing", "3"]);
     let summary: Value = serde_json::from_str(&third.out).expect("JSON");
@@ -115,6 +122,8 @@ fn manifests_that_are_none() {
     for (text, part) in [
         ("nonsense", "a column 'nonsense'"),
         ("id,optical\n", "no scenes"),
+        ("id;optical;elevation\na;a.tif;b.tif\n", "columns are separated by commas"),
+        ("id,optical,date\na,a.tif,2020-02-31\n", "the date '2020-02-31'"),
         ("id\na\na\n", "the id a again"),
         ("id\n../a\n", "the id '../a'"),
         ("[{\"id\": \"a\", \"colour\": 1}]", "colour"),

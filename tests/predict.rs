@@ -5,6 +5,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 
+use glavitu::raster::shapes::Features;
 use glavitu::raster::{Crs, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
 use program::{Run, Workplace, data, glavitu, shared};
 use serde_json::Value;
@@ -237,6 +238,23 @@ fn smoothing_is_a_median() {
     assert!(written == filtered && filtered != classes);
     // Neither the probability nor the confidence is filtered.
     assert_eq!(raster(place.at("raw/confidence.tif")).1, raster(place.at("smooth/confidence.tif")).1);
+}
+
+#[test]
+fn iso_lines_are_not_smoothed() {
+    let place = workplace();
+    let quiet = predict(&place, "plain", &["--iso-line"]);
+    assert_eq!(quiet.err, "");
+    let run = predict(&place, "smooth", &["--iso-line", "--smoothing", "9"]);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.contains("WARN") && run.err.contains("--smoothing 9 has no effect on outlines"), "{}", run.err);
+    let outlines = |folder: &str| {
+        let features = Features::open(&place.path(folder).join("outlines.gpkg")).expect("polygons").features;
+        features.into_iter().map(|feature| feature.polygons).collect::<Vec<_>>()
+    };
+    assert!(!outlines("plain").is_empty());
+    assert_eq!(outlines("plain"), outlines("smooth"));
+    assert_eq!(predict(&place, "edges", &["--smoothing", "9"]).err, "");
 }
 
 #[test]

@@ -323,13 +323,18 @@ fn killed_and_resumed() {
     let names: Vec<_> =
         fs::read_dir(place.path("killed")).expect("a folder").flatten().map(|e| e.file_name()).collect();
     assert_eq!(names, [WORK]);
+    // What it leaves if it is killed while it writes the results.
+    let left = place.path("killed/.glavitu-a1b2c3.tif");
+    fs::write(&left, "half a raster").expect("written");
     let refused = glavitu(&arguments(&place, "killed", &["--smoothing", "3"]));
     assert_eq!((refused.code, refused.err.lines().count()), (Some(2), 1), "{}", refused.err);
     assert!(refused.err.contains("an interrupted run") && refused.err.contains("--resume"), "{}", refused.err);
     let other = glavitu(&arguments(&place, "killed", &["--exact", "--resume"]));
     assert_eq!((other.code, other.err.lines().count()), (Some(2), 1), "{}", other.err);
     assert!(other.err.contains("other settings"), "{}", other.err);
+    assert!(left.exists());
     mapped(&place, "killed", &["--smoothing", "3", "--resume"]);
+    assert!(!left.exists());
     let rows = report(&place, "killed")["resumed_after_rows"].as_u64();
     assert!(rows.is_some_and(|rows| rows > 0 && rows < 900), "{rows:?}");
     for name in ["outlines.tif", "probability.tif", "confidence.tif", "quicklook.png"] {

@@ -17,7 +17,8 @@ use crate::raster::shapes::writer::check_extension;
 ///
 /// Writes a row for each glacier: its identifier, its area and that of the reference, what was lost and gained, and the confidence. Ice inside a reference
 /// outline is that glacier's. Ice outside goes to the glacier whose outline it hangs together with: with --dem through a watershed that is flooded from
-/// the outlines, so that divides follow crests; without, to the nearest along the ice. Ice that touches no outline is a glacier new-1, new-2, ...
+/// the outlines, so that divides follow crests; without, to the nearest along the ice. Ice that touches no outline is a glacier new-1, new-2, ... (numbers that
+/// the reference has itself are left out).
 /// Glaciers with no ice left are listed with area 0; those the map does not show are not listed, but counted.
 ///
 /// Areas are on the WGS 84 ellipsoid. seen_km2 is the part of the reference outline where the map has data, so that area_km2 = seen_km2 - lost_km2 +

@@ -109,7 +109,7 @@ impl std::fmt::Display for Day {
 /// What became of one glacier, or of all ice.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// The identifier; `total` for all ice.
+    /// The identifier of the reference, or `new-1`, `new-2`, ... without those that the reference has itself; `total` for all ice.
     pub id: String,
     /// The name in the reference.
     pub name: Option<String>,
@@ -132,6 +132,17 @@ impl Row {
     #[must_use]
     pub fn change_km2(&self) -> f64 {
         self.after_km2 - self.before_km2
+    }
+
+    /// The 2.5th and 97.5th percentile around the change, in km2; `None` without confidences.
+    ///
+    /// Errors are drawn from a normal distribution and for all of a glacier's ground, so they can exceed its ice. No more can be lost than was there: the bounds
+    /// are not below the loss of the whole first area, with which the second is 0.
+    #[must_use]
+    pub fn change_bounds_km2(&self) -> Option<[f64; 2]> {
+        let Spread { low, high, .. } = self.spreads?.change;
+        // The difference from 0, as the negative of 0 would be written as -0.
+        Some([low, high].map(|bound| (self.change_km2() + bound).max(0.0 - self.before_km2)))
     }
 
     /// The change in % of the first area; `None` where there was no ice.
@@ -312,8 +323,8 @@ impl Change {
             spread(&|s| s.before.deviation),
             spread(&|s| s.after.deviation),
             spread(&|s| s.change.deviation),
-            spread(&|s| change + s.change.low),
-            spread(&|s| change + s.change.high),
+            real(row.change_bounds_km2().map(|[low, _]| low)),
+            real(row.change_bounds_km2().map(|[_, high]| high)),
             spread(&|s| s.change.shift),
         ]);
         values
@@ -455,9 +466,10 @@ fn glaciers(
         })
         .collect();
     let (mut rows, mut parts) = (Vec::new(), Vec::new());
+    let mut new_ids = reference.into_iter().flat_map(Reference::new_ids);
     for (number, found) in measured?.into_iter().flatten() {
         let glacier = reference.and_then(|reference| reference.glaciers.get(number)).filter(|_| number < references);
-        let id = glacier.map_or_else(|| format!("new-{}", number + 1 - references), |glacier| glacier.id.clone());
+        let id = glacier.map(|glacier| glacier.id.clone()).or_else(|| new_ids.next()).unwrap_or_default();
         let spread = spreads.and_then(|all| all.get(&u32::try_from(number + 1).ok()?)).copied();
         let areas = [found[0].1, found[1].1, found[2].1];
         for ((_, name), (outlines, km2)) in kind::NAMES.into_iter().zip(found) {

@@ -41,7 +41,7 @@ pub struct Files<'a> {
 /// One glacier as it was mapped.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// The identifier of the reference, or `new-1`, `new-2`, ...
+    /// The identifier of the reference, or `new-1`, `new-2`, ... without those that the reference has itself.
     pub id: String,
     /// Its name in the reference.
     pub name: Option<String>,
@@ -116,6 +116,7 @@ impl Inventory {
         }
         let measure = Measure::new(&grid)?;
         let windows = territories.windows();
+        let new_ids: Vec<String> = reference.new_ids().take(windows.len().saturating_sub(references)).collect();
         let rows: Result<Vec<Option<Row>>> = (counts.par_iter().zip(&windows).enumerate())
             .map(|(number, (counts, window))| {
                 let glacier = reference.glaciers.get(number).filter(|_| number < references);
@@ -131,9 +132,9 @@ impl Inventory {
                 let (_, seen_km2) = measured(&|class, inside| inside && class != UNKNOWN)?;
                 let (_, lost_km2) = measured(&|class, inside| inside && class != UNKNOWN && class != GLACIER)?;
                 let (_, gained_km2) = measured(&|class, inside| !inside && class == GLACIER)?;
+                let new_id = number.checked_sub(references).and_then(|new| new_ids.get(new));
                 Ok(Some(Row {
-                    id: glacier
-                        .map_or_else(|| format!("new-{}", number + 1 - references), |glacier| glacier.id.clone()),
+                    id: glacier.map(|glacier| &glacier.id).or(new_id).cloned().unwrap_or_default(),
                     name: glacier.and_then(|glacier| glacier.name.clone()),
                     outlines,
                     area_km2,

@@ -1,6 +1,6 @@
 //! Glaciers that are known already: an inventory such as the Randolph Glacier Inventory or GLIMS, by identifier.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -91,6 +91,13 @@ impl Reference {
     #[must_use]
     pub fn find_id(features: &Features) -> Option<usize> {
         IDS.iter().find_map(|name| features.column(name))
+    }
+
+    /// Identifiers for glaciers that the inventory does not know: `new-1`, `new-2`, ... without those that it has itself, as one made by
+    /// [`crate::evaluate::inventory`] may have.
+    pub fn new_ids(&self) -> impl Iterator<Item = String> {
+        let known: HashSet<&str> = self.glaciers.iter().map(|glacier| glacier.id.as_str()).collect();
+        (1_u64..).map(|number| format!("new-{number}")).filter(move |id| !known.contains(id.as_str()))
     }
 
     /// Whose ground pixels inside the outlines are; the glaciers are numbered from 1 in their order.

@@ -24,6 +24,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::evaluate::change::Day;
 use crate::infer::scene::SceneFiles;
 
 /// The largest manifest that is read: a million scenes.
@@ -180,7 +181,14 @@ fn csv_rows(bytes: &[u8]) -> std::result::Result<Vec<Row>, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let header = reader.headers().map_err(|e| e.to_string())?.clone();
     if let Some(strange) = header.iter().find(|name| !COLUMNS.contains(name)) {
-        return Err(format!("a column '{}'", strange.chars().take(40).collect::<String>()));
+        let shown: String = strange.chars().take(40).collect();
+        return Err(if strange.contains(';') {
+            format!(
+                "semicolons in the header '{shown}' (columns are separated by commas, files of one cell by semicolons)"
+            )
+        } else {
+            format!("a column '{shown}'")
+        });
     }
     if !header.iter().any(|name| name == "id") {
         return Err("no column 'id'".into());
@@ -219,7 +227,7 @@ fn scene(row: Row, folder: &Path) -> std::result::Result<ManifestScene, String> 
         return Err(format!("the id '{shown}' instead of letters, digits, '.', '_' and '-'"));
     }
     if let Some(date) = row.date.as_deref().filter(|date| !is_date(date)) {
-        return Err(format!("the date '{}' instead of YYYY-MM-DD", date.chars().take(40).collect::<String>()));
+        return Err(format!("the date '{}' instead of a day as YYYY-MM-DD", date.chars().take(40).collect::<String>()));
     }
     let place = |path: String| folder.join(path);
     let places = |paths: Vec<String>| paths.into_iter().map(place).collect();
@@ -240,18 +248,9 @@ fn scene(row: Row, folder: &Path) -> std::result::Result<ManifestScene, String> 
     })
 }
 
-/// YYYY-MM-DD (ISO 8601).
+/// A day of the calendar as YYYY-MM-DD (ISO 8601), without blanks around it.
 fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let number = |range: std::ops::Range<usize>| {
-        let part = bytes.get(range)?;
-        if part.iter().all(u8::is_ascii_digit) { std::str::from_utf8(part).ok()?.parse::<u32>().ok() } else { None }
-    };
-    bytes.len() == 10
-        && (bytes[4], bytes[7]) == (b'-', b'-')
-        && number(0..4).is_some()
-        && number(5..7).is_some_and(|month| (1..=12).contains(&month))
-        && number(8..10).is_some_and(|day| (1..=31).contains(&day))
+    text.len() == 10 && Day::parse(text).is_ok()
 }
 
 #[cfg(test)]
@@ -288,6 +287,7 @@ mod tests {
             ("[]", "no scenes"),
             ("optical\na.tif\n", "no column 'id'"),
             ("id,colour\na,red\n", "a column 'colour'"),
+            ("id;optical;elevation\na;a.tif;b.tif\n", "'id;optical;elevation' (columns are separated by commas"),
             ("id,optical\na\n", "record"),
             ("id\na\na\n", "the id a again in scene 2"),
             ("id,output\na,x\nb,x\n", "the output x again"),
@@ -295,6 +295,9 @@ mod tests {
             ("id\n.a\n", "the id"),
             ("id,date\na,2020-13-01\n", "the date '2020-13-01'"),
             ("id,date\na,16 Aug 2020\n", "YYYY-MM-DD in scene 1"),
+            ("id,date\na,2020-02-31\n", "the date '2020-02-31' instead of a day"),
+            ("id,date\na,2021-02-29\n", "the date '2021-02-29'"),
+            (r#"[{"id": "a", "date": "2020-02-28 "}]"#, "the date '2020-02-28 '"),
             (r#"[{"id": "a", "colour": "red"}]"#, "colour"),
             (r#"[{"id": 5}]"#, "string"),
             ("{", "EOF"),

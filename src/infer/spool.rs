@@ -54,8 +54,8 @@ struct State {
 }
 
 impl Spool {
-    /// Opens the spool of a scene of `height` x `width` pixels in `output`'s work folder, which is made. `identity` is a hash of everything that decides
-    /// the probabilities.
+    /// Opens the spool of a scene of `height` x `width` pixels in `output`'s work folder, which is made and locked. `identity` is a hash of everything that
+    /// decides the probabilities. Temporary files that a killed run left in `output` are deleted.
     ///
     /// # Errors
     /// There are earlier rows that may not be used (`earlier`) or are damaged, another program works on them, or the folder cannot be written to.
@@ -85,21 +85,26 @@ impl Spool {
             Some(state) => state.rows,
         };
         fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
-        remove_leftovers(&folder);
-        if rows == 0 {
-            // A state that does not count must not be found with the rows of this run.
-            let _ = fs::remove_file(folder.join(STATE));
-        }
         let path = folder.join(ROWS);
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open().map_err(|e| Error::io("write", &path, e))?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let lock = file.try_lock();
+        if let Err(TryLockError::WouldBlock) = lock {
             return Err(Error::bad_file(
                 &folder,
                 "a scene that another program is mapping",
                 "a folder of one's own",
                 "wait for it to end, or choose another output",
             ));
+        }
+        if rows == 0 {
+            // A state that does not count must not be found with the rows of this run.
+            let _ = fs::remove_file(folder.join(STATE));
+        }
+        remove_leftovers(&folder);
+        // A file system without locks does not tell whether another program is writing results there.
+        if lock.is_ok() {
+            remove_leftovers(output);
         }
         let bytes = (rows * width * 4) as u64;
         let length = file.metadata().map_err(|e| Error::io("read", &path, e))?.len();
@@ -254,10 +259,11 @@ impl State {
     }
 }
 
-/// Deletes what a killed program was writing.
+/// Deletes the files that a killed program was writing. Folders stay, the work folder among them, and so do links.
 fn remove_leftovers(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             // One that stays does no harm.
             let _ = fs::remove_file(entry.path());
         }
@@ -278,11 +284,16 @@ mod tests {
         spool.append(&[0.0, 0.5, 1.0, 0.25, 0.0, 0.1], &[true, true, false, true, false, true]).expect("two rows");
         assert!(spool.append(&[0.0; 4], &[true; 4]).is_err());
         assert!(spool.append(&[0.0; 9], &[true; 9]).is_err());
+        // Another program's files are its own while it runs.
+        fs::write(out.join(".glavitu-x.tif"), "half").expect("written");
         assert!(Spool::open(out, SIZE, "a", Earlier::Resume).is_err(), "in use");
+        assert!(out.join(".glavitu-x.tif").exists());
         // Half a row that never counted.
         spool.file.write_all(&[1, 2, 3, 4, 5]).expect("written");
         drop(spool);
         fs::write(out.join(WORK_FOLDER).join(".glavitu-x.json"), "half").expect("written");
+        fs::write(out.join("glavitu-x.tif"), "somebody's").expect("written");
+        fs::create_dir(out.join(".glavitu-folder")).expect("made");
         assert!(Spool::open(out, SIZE, "a", Earlier::Refuse).is_err());
         assert!(Spool::open(out, SIZE, "b", Earlier::Resume).is_err());
         assert!(Spool::open(out, (3, 4), "a", Earlier::Resume).is_err());
@@ -294,6 +305,8 @@ mod tests {
         assert_eq!(valid[..4], [true, false, true, true]);
         assert!(spool.read(2, 3).is_err());
         assert_eq!(fs::read_dir(out.join(WORK_FOLDER)).expect("a folder").count(), 2);
+        assert!(!out.join(".glavitu-x.tif").exists());
+        assert!(out.join("glavitu-x.tif").exists() && out.join(".glavitu-folder").exists());
         drop(spool);
         let spool = Spool::open(out, SIZE, "b", Earlier::ResumeIfSame).expect("anew");
         assert_eq!(spool.rows(), 0);

@@ -23,7 +23,7 @@ use crate::infer::spool::Earlier;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Done,
-    /// Done before, with the same model, files and settings.
+    /// Done before, with the same model, files and settings, and all its files are there.
     Skipped,
     Failed,
     /// The run was interrupted first.
@@ -55,6 +55,7 @@ struct Line {
 /// Maps all scenes of a manifest, or those of one part of it.
 pub(super) fn run(args: &PredictArgs, manifest: &Path) -> Result<()> {
     args.check()?;
+    args.warn();
     check_writable(&args.output)?;
     let scenes = read_manifest(manifest)?;
     let scenes: Vec<ManifestScene> = match args.shard {
@@ -130,12 +131,20 @@ fn map_or_skip(args: &PredictArgs, engine: &mut Engine<'_>, job: &Job) -> Result
     let earlier = fs::read(job.output.join(REPORT)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     if let Some(report) = earlier
         && report["settings_sha256"] == identity::of_results(args, engine, job)
+        && has_all_files(args, &job.output)
     {
         return Ok((Status::Skipped, report));
     }
     check_folder(args, &job.output)?;
     let Mapped { report, .. } = map(args, engine, job)?;
     Ok((Status::Done, report))
+}
+
+/// Whether no file of a scene was deleted or moved away.
+fn has_all_files(args: &PredictArgs, folder: &Path) -> bool {
+    // The `.prj` of a Shapefile is only there where the scene's CRS is known.
+    let is_needed = |name: &&String| Path::new(name).extension().is_none_or(|extension| extension != "prj");
+    args.products(None).names().iter().filter(is_needed).all(|name| folder.join(name).is_file())
 }
 
 impl Line {

@@ -41,7 +41,7 @@ Examples:
   glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --aoi basin.gpkg --resume -o result
   glavitu predict --model global.safetensors --manifest scenes.csv --shard 2/5 -o results
 
-A manifest is a CSV with a header, or a JSON array of objects, with these columns; only `id` is always needed:
+A manifest is a CSV with a header and commas between columns, or a JSON array of objects; only `id` is always needed:
   id                               the scene's name: letters, digits, '.', '_', '-'; its results go to FOLDER/ID
   optical                          one file with six bands or six files, separated by ';' (in JSON an array)
   elevation, slope, thermal        one file each
@@ -49,8 +49,8 @@ A manifest is a CSV with a header, or a JSON array of objects, with these column
   region                           a region of the model
   date                             when it was taken, as 2020-08-16
   output                           another folder for the results, relative to FOLDER
-Files are relative to the manifest. Scenes that are done (their run.json says so, with the same model, files and settings) are skipped,
-interrupted ones go on, and a scene that fails does not stop the others. FOLDER/summary.json and .csv say what became of each.")]
+Files are relative to the manifest. Scenes that are done (their run.json says so, with the same model, files and settings, and no file is missing)
+are skipped, interrupted ones go on, and a scene that fails does not stop the others. FOLDER/summary.json and .csv say what became of each.")]
 pub struct PredictArgs {
     /// The model (see `glavitu import`)
     #[arg(long, value_name = "MODEL.safetensors", value_hint = ValueHint::FilePath)]
@@ -94,7 +94,7 @@ pub struct PredictArgs {
     /// Move outlines by up to this to make them simpler
     #[arg(long, value_name = "METRES", default_value_t = 0.0)]
     simplify: f64,
-    /// Draw outlines along the probability of 0.5 instead of pixel edges
+    /// Draw outlines along the probability of 0.5 instead of pixel edges; --smoothing has no effect on them then
     #[arg(long)]
     iso_line: bool,
     /// Write confidence_bands.gpkg too: polygons of low confidence
@@ -193,6 +193,16 @@ impl PredictArgs {
             return Err(Error::bad_argument(found, "a name for each", "give --outlines other names"));
         }
         Ok(())
+    }
+
+    /// Tells of options that do not do together what one may expect.
+    fn warn(&self) {
+        if self.iso_line && self.smoothing > 1 {
+            tracing::warn!(
+                "--smoothing {} has no effect on outlines with --iso-line: they follow the probability, which is not smoothed; --min-area leaves out small ones",
+                self.smoothing
+            );
+        }
     }
 
     /// What is made of the probabilities.

@@ -51,6 +51,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let start = Instant::now();
     // Everything that can be refused is refused before the long part begins.
     args.check()?;
+    args.warn();
     let job = Job {
         id: None,
         scene: args.scene.clone(),
