@@ -200,7 +200,7 @@ fn a_part_is_the_map_cut_out() {
     let place = workplace(200, 210);
     mapped(&place, "whole", &[]);
     // Smaller than a tile too, and at the scene's edges.
-    for (row, col, height, width) in [(90, 80, 100, 120), (70, 61, 9, 11), (0, 0, 65, 210), (150, 150, 50, 60)] {
+    for (row, col, height, width) in [(90, 80, 100, 120), (70, 131, 9, 11), (0, 0, 65, 210), (150, 150, 50, 60)] {
         let folder = format!("window {row} {col}");
         mapped(&place, &folder, &["--window", &format!("{row}, {col},{height},{width}")]);
         let window = Window { row, col, height, width };
