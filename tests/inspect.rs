@@ -141,6 +141,43 @@ fn zeros_do_not_hide_the_offset_of_sentinel() {
 }
 
 #[test]
+fn fill_of_zeros_is_found_and_left_out() {
+    let scene = generated();
+    let place = &scene.place;
+    // The upper quarter of 128 x 128 pixels.
+    let upper = |pixel: usize| pixel < 32 * 128;
+    let optical = scene.write_raised("optical.tif", |pixel, v| if upper(pixel) { 0 } else { v });
+    assert_eq!(found(&optical), ["digital_numbers", "zero_fill"]);
+    let run = inspect(std::slice::from_ref(&optical), &[]);
+    assert!(run.out.contains("25.0 %") && run.out.contains("fix: --optical-nodata 0"), "{}", run.out);
+    place.import("tiny_global.h5", "model.safetensors");
+    let predict = |more: &[&str]| {
+        let model = place.at("model.safetensors");
+        let (elevation, result) = (place.at("scene/elevation.tif"), place.at("result"));
+        let args = ["predict", "--model", &model, "--optical", &optical, "--elevation", &elevation, "-o", &result];
+        let scale = ["--reflectance-scale", "0.0001", "--reflectance-offset", "-0.1"];
+        glavitu(&args.into_iter().chain(scale).chain(more.iter().copied()).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let blank = || {
+        let outlines = RasterFile::open(place.path("result/outlines.tif")).expect("a raster");
+        let values = outlines.read_window(0, outlines.grid().window()).expect("its pixels");
+        (0..values.len()).filter(|pixel| values[*pixel].is_nan() && upper(*pixel)).count()
+    };
+    let run = predict(&[]);
+    assert!(run.code == Some(0) && run.err.contains("--optical-nodata 0"), "{}", run.err);
+    assert_eq!(blank(), 0);
+    let run = predict(&["--optical-nodata", "0"]);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    assert_eq!(blank(), 32 * 128);
+    let report = std::fs::read_to_string(place.path("result/run.json")).expect("written");
+    assert!(report.replace(' ', "").contains("\"optical_nodata\":0.0"), "{report}");
+    // Stored values are whole numbers.
+    let run = predict(&["--optical-nodata", "0.5"]);
+    assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
+    assert!(run.err.contains("0.5") && run.err.contains("optical.tif"), "{}", run.err);
+}
+
+#[test]
 fn orders_that_the_spectra_contradict() {
     let scene = generated();
     assert_eq!(found(&scene.write(|_, v| v, [5, 4, 3, 2, 1, 0])), ["band_order"]);

@@ -60,6 +60,9 @@ pub(super) struct SceneArgs {
     /// See --reflectance-scale; -0.1 for Sentinel-2 since processing baseline 04.00
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     reflectance_offset: Option<f64>,
+    /// The value that means no data in the optical files, as stored, besides the files' own: 0 for Sentinel-2 as ESA writes it
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    optical_nodata: Option<f64>,
 }
 
 impl SceneArgs {
@@ -101,6 +104,7 @@ impl SceneArgs {
             },
             reflectance_scale: self.reflectance_scale,
             reflectance_offset: self.reflectance_offset,
+            optical_nodata: self.optical_nodata,
         };
         Scene::open_with(&self.files(), features, &options)
     }
@@ -113,6 +117,7 @@ impl SceneArgs {
             "sar_unit": if self.sar_unit == SarUnitArg::Db { "db" } else { "linear" },
             "reflectance_scale": self.reflectance_scale,
             "reflectance_offset": self.reflectance_offset,
+            "optical_nodata": self.optical_nodata,
         })
     }
 }

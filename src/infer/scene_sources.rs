@@ -102,6 +102,8 @@ pub struct SceneOptions {
     pub reflectance_scale: Option<f64>,
     /// As `reflectance_scale`.
     pub reflectance_offset: Option<f64>,
+    /// A stored value that means no data in the optical files, besides their own.
+    pub optical_nodata: Option<f64>,
 }
 
 /// A feature and its channels.
@@ -307,6 +309,9 @@ impl Opener<'_> {
             let (mut file, grid) = self.open(path)?;
             if feature == Feature::Optical {
                 file.set_scale(self.options.reflectance_scale, self.options.reflectance_offset)?;
+                if let Some(nodata) = self.options.optical_nodata {
+                    file.set_nodata(nodata)?;
+                }
             }
             let bands = file.bands().len();
             let fits = if paths.len() == 1 { bands == expected } else { bands == 1 && paths.len() == expected };
