@@ -44,7 +44,8 @@ pub(super) struct SceneArgs {
     /// Brightness temperature in kelvin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     thermal: Option<PathBuf>,
-    /// The CRS of rasters that name none, as EPSG:CODE
+    /// The CRS of rasters that name none or an unknown one, as EPSG:CODE. It also replaces a CRS without an EPSG code that puts the raster's
+    /// centre within 1000 m of where this one does, so that outputs carry the code
     #[arg(long, value_name = "EPSG:CODE")]
     pub(super) assume_crs: Option<String>,
     /// The grid of the scene: a raster, or EPSG:CODE@RESOLUTION[@XMIN,YMIN,XMAX,YMAX] in units of that CRS; the optical grid (with the

@@ -179,7 +179,7 @@ fn place(grid: &Grid) -> Vec<Finding> {
             "unknown_crs",
             Severity::Warning,
             format!("the CRS {}, whose definition is not known", crs.name),
-            "gdal_edit.py -a_srs EPSG:CODE; --assume-crs helps only files that name none",
+            "--assume-crs EPSG:CODE, or gdal_edit.py -a_srs EPSG:CODE",
         )),
         Some(_) => {}
     }
