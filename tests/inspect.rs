@@ -3,7 +3,7 @@
 mod program;
 
 use glavitu::raster::{Crs, Grid, Metadata, RasterFile, write_bands, write_floats};
-use program::{Run, Workplace, glavitu, shared};
+use program::{Run, Workplace, glavitu, shared, write_plain_integers};
 use serde_json::Value;
 
 const NAMES: [&str; 6] = ["1", "2", "3", "4", "5", "6"];
@@ -63,6 +63,21 @@ impl Generated {
     }
 }
 
+impl Generated {
+    /// The scene as Sentinel-2 has it since processing baseline 04.00: integers raised by 1000, without a nodata value.
+    fn write_raised(&self, name: &str, change: impl Fn(usize, i16) -> i16) -> String {
+        #[expect(clippy::cast_possible_truncation, reason = "reflectance of a generated scene is below 3")]
+        let raise = |v: &f32| (v.clamp(0.0, 3.0) * 1e4).round() as i16 + 1000;
+        let bands: Vec<Vec<i16>> = self
+            .bands
+            .iter()
+            .map(|band| band.iter().map(raise).enumerate().map(|(pixel, v)| change(pixel, v)).collect())
+            .collect();
+        write_plain_integers(&self.place.path(name), &self.grid, &bands);
+        self.place.at(name)
+    }
+}
+
 const IN_ORDER: [usize; 6] = [0, 1, 2, 3, 4, 5];
 
 #[test]
@@ -101,6 +116,65 @@ fn scales_that_are_not_reflectance() {
         run.out
     );
     assert_eq!(found(&scene.write(|_, v| v.max(0.0) + 0.1, IN_ORDER)), ["sentinel_offset"]);
+}
+
+#[test]
+fn zeros_do_not_hide_the_offset_of_sentinel() {
+    let scene = generated();
+    let both = "--reflectance-scale 0.0001 --reflectance-offset -0.1";
+    let plain = "optical.tif";
+    let one_zero = scene.write_raised(plain, |pixel, v| if pixel == 77 { 0 } else { v });
+    let run = inspect(&[one_zero], &[]);
+    assert!(run.out.contains(both) && !run.out.contains("may be fill"), "{}", run.out);
+    // Values that contradict the offset: the name decides.
+    let dark = |pixel: usize, v: i16| if pixel.is_multiple_of(10) { 300 } else { v };
+    let run = inspect(&[scene.write_raised(plain, dark)], &[]);
+    assert!(!run.out.contains(both), "{}", run.out);
+    for name in [
+        "S2A_MSIL1C_20180801T103321_N0500_R108_T32TLS_20230801T113902.tif",
+        "T32TLS_20220125T103321_stack.tif",
+        "S2B_N0510.tif",
+    ] {
+        let run = inspect(&[scene.write_raised(name, dark)], &[]);
+        assert!(run.out.contains(both), "{name}: {}", run.out);
+    }
+}
+
+#[test]
+fn fill_of_zeros_is_found_and_left_out() {
+    let scene = generated();
+    let place = &scene.place;
+    // The upper quarter of 128 x 128 pixels.
+    let upper = |pixel: usize| pixel < 32 * 128;
+    let optical = scene.write_raised("optical.tif", |pixel, v| if upper(pixel) { 0 } else { v });
+    assert_eq!(found(&optical), ["digital_numbers", "zero_fill"]);
+    let run = inspect(std::slice::from_ref(&optical), &[]);
+    assert!(run.out.contains("25.0 %") && run.out.contains("fix: --optical-nodata 0"), "{}", run.out);
+    place.import("tiny_global.h5", "model.safetensors");
+    let predict = |more: &[&str]| {
+        let model = place.at("model.safetensors");
+        let (elevation, result) = (place.at("scene/elevation.tif"), place.at("result"));
+        let args = ["predict", "--model", &model, "--optical", &optical, "--elevation", &elevation, "-o", &result];
+        let scale = ["--reflectance-scale", "0.0001", "--reflectance-offset", "-0.1"];
+        glavitu(&args.into_iter().chain(scale).chain(more.iter().copied()).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let blank = || {
+        let outlines = RasterFile::open(place.path("result/outlines.tif")).expect("a raster");
+        let values = outlines.read_window(0, outlines.grid().window()).expect("its pixels");
+        (0..values.len()).filter(|pixel| values[*pixel].is_nan() && upper(*pixel)).count()
+    };
+    let run = predict(&[]);
+    assert!(run.code == Some(0) && run.err.contains("--optical-nodata 0"), "{}", run.err);
+    assert_eq!(blank(), 0);
+    let run = predict(&["--optical-nodata", "0"]);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    assert_eq!(blank(), 32 * 128);
+    let report = std::fs::read_to_string(place.path("result/run.json")).expect("written");
+    assert!(report.replace(' ', "").contains("\"optical_nodata\":0.0"), "{report}");
+    // Stored values are whole numbers.
+    let run = predict(&["--optical-nodata", "0.5"]);
+    assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
+    assert!(run.err.contains("0.5") && run.err.contains("optical.tif"), "{}", run.err);
 }
 
 #[test]

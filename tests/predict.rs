@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use glavitu::raster::shapes::Features;
-use glavitu::raster::{Crs, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
+use glavitu::raster::{Crs, GeoKeys, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
 use program::{Run, Workplace, data, glavitu, shared};
 use serde_json::Value;
 
@@ -335,6 +335,45 @@ fn refused_as(args: Vec<String>, output: &Path, parts: &[&str]) {
     }
     assert!(!output.exists());
     println!("{}", run.err.trim_end());
+}
+
+#[test]
+fn an_assumed_crs_gives_its_code_to_rasters_of_the_same_place() {
+    let place = workplace();
+    let (optical_path, elevation_path) = (place.at("scene/optical.tif"), place.at("scene/elevation.tif"));
+    let (grid, bands) = optical(&place);
+    let (_, elevation) = raster(&elevation_path);
+    // User-defined, on WGS 84; the name tells the zone, or does not.
+    for name in ["UTM Zone 32, Northern Hemisphere", "UTM Zone 32, Unknown datum"] {
+        let length = u16::try_from(name.len() + 1).expect("short");
+        let directory = [
+            [1, 1, 0, 5],
+            [1024, 0, 1, 1],
+            [1025, 0, 1, 1],
+            [1026, 34737, length, 0],
+            [2048, 0, 1, 4326],
+            [3072, 0, 1, 32767],
+        ];
+        let keys = GeoKeys { directory: directory.concat(), ascii: format!("{name}|"), ..GeoKeys::default() };
+        let crs = Crs::from_geo_keys(keys).expect("a CRS");
+        assert_eq!((crs.epsg, crs.proj.is_empty()), (None, name.contains("Unknown")));
+        let own = Grid { crs: Some(crs), ..grid.clone() };
+        write_optical(&optical_path, &own, &bands);
+        write_floats(&elevation_path, &own, &elevation, &Metadata::default()).expect("written");
+        let code = |more: &[&str]| {
+            let run = predict(&place, "result", more);
+            (raster(place.at("result/outlines.tif")).0.crs.and_then(|crs| crs.epsg), run.err)
+        };
+        let (epsg, said) = code(&["--assume-crs", "EPSG:32632"]);
+        assert_eq!(epsg, Some(32632), "{name}: {said}");
+        assert!(!said.contains("--assume-crs"), "{said}");
+        if !name.contains("Unknown") {
+            let (epsg, said) = code(&["--assume-crs", "EPSG:32633"]);
+            assert_eq!(epsg, None);
+            assert_eq!(said.matches("--assume-crs was not used").count(), 2, "{said}");
+            assert!(said.contains("elevation.tif") && said.contains(name), "{said}");
+        }
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct InspectArgs {
     /// Rasters
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
-    /// The CRS of rasters that name none, as EPSG:CODE
+    /// The CRS of rasters that name none or an unknown one, as EPSG:CODE
     #[arg(long, value_name = "EPSG:CODE")]
     assume_crs: Option<String>,
     /// Print JSON, for programs
@@ -89,7 +89,7 @@ fn look(path: &std::path::Path, assumed: Option<&Crs>) -> Result<Looked, Error> 
     let role = sensor.as_ref().map(|sensor| sensor.role).or((file.bands().len() == 6).then_some(Role::Optical));
     let mut findings = findings(Examined { file: &file, sample: &sample }, role);
     if assumed.is_some() {
-        findings.retain(|finding| finding.kind != "no_crs");
+        findings.retain(|finding| !matches!(finding.kind, "no_crs" | "unknown_crs"));
     }
     Ok(Looked { file, sample, sensor, role, findings })
 }

@@ -44,7 +44,8 @@ pub(super) struct SceneArgs {
     /// Brightness temperature in kelvin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     thermal: Option<PathBuf>,
-    /// The CRS of rasters that name none, as EPSG:CODE
+    /// The CRS of rasters that name none or an unknown one, as EPSG:CODE. It also replaces a CRS without an EPSG code that puts the raster's
+    /// centre within 1000 m of where this one does, so that outputs carry the code
     #[arg(long, value_name = "EPSG:CODE")]
     pub(super) assume_crs: Option<String>,
     /// The grid of the scene: a raster, or EPSG:CODE@RESOLUTION[@XMIN,YMIN,XMAX,YMAX] in units of that CRS; the optical grid (with the
@@ -60,6 +61,9 @@ pub(super) struct SceneArgs {
     /// See --reflectance-scale; -0.1 for Sentinel-2 since processing baseline 04.00
     #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
     reflectance_offset: Option<f64>,
+    /// The value that means no data in the optical files, as stored, besides the files' own: 0 for Sentinel-2 as ESA writes it
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    optical_nodata: Option<f64>,
 }
 
 impl SceneArgs {
@@ -101,6 +105,7 @@ impl SceneArgs {
             },
             reflectance_scale: self.reflectance_scale,
             reflectance_offset: self.reflectance_offset,
+            optical_nodata: self.optical_nodata,
         };
         Scene::open_with(&self.files(), features, &options)
     }
@@ -113,6 +118,7 @@ impl SceneArgs {
             "sar_unit": if self.sar_unit == SarUnitArg::Db { "db" } else { "linear" },
             "reflectance_scale": self.reflectance_scale,
             "reflectance_offset": self.reflectance_offset,
+            "optical_nodata": self.optical_nodata,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! [`normalise`](mod@normalise), [`tiles`], [`blend`] and [`postprocess`] know no files, threads or devices: they are the part that a browser
 //! page can run too.
 
+mod assumed_crs;
 pub mod blend;
 pub mod extent;
 pub mod location;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::infer::assumed_crs::crs_of;
 use crate::model::Feature;
 use crate::raster::inspect::{Examined, Finding, Role, Sample, Severity, between, findings};
 use crate::raster::source::{infinite, read_finite};
@@ -92,7 +93,7 @@ pub enum SarUnit {
 /// How a scene's files are to be read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SceneOptions {
-    /// Stands in for the CRS of rasters that name none.
+    /// Stands in for the CRS of rasters that name none or an unknown one, or one without an EPSG code that puts them in the same place.
     pub assumed_crs: Option<Crs>,
     /// The scene's grid; that of the optical file with the smallest pixels where it is not given.
     pub grid: Option<TargetGrid>,
@@ -102,6 +103,8 @@ pub struct SceneOptions {
     pub reflectance_scale: Option<f64>,
     /// As `reflectance_scale`.
     pub reflectance_offset: Option<f64>,
+    /// A stored value that means no data in the optical files, besides their own.
+    pub optical_nodata: Option<f64>,
 }
 
 /// A feature and its channels.
@@ -187,7 +190,8 @@ fn check_contents(opened: &[(Feature, Vec<Raster>)]) -> Result<()> {
         let path = raster.file.path();
         for finding in findings(raster.examined(), Some(raster.role)) {
             // A CRS may have been assumed, and what has no data was looked at whole.
-            if matches!(finding.kind, "no_crs" | "all_nodata") {
+            let is_placed = raster.grid.crs.as_ref().is_some_and(|crs| !crs.proj.is_empty());
+            if matches!(finding.kind, "no_crs" | "all_nodata") || (finding.kind == "unknown_crs" && is_placed) {
                 continue;
             }
             let is_fatal = finding.severity == Severity::Error
@@ -307,6 +311,9 @@ impl Opener<'_> {
             let (mut file, grid) = self.open(path)?;
             if feature == Feature::Optical {
                 file.set_scale(self.options.reflectance_scale, self.options.reflectance_offset)?;
+                if let Some(nodata) = self.options.optical_nodata {
+                    file.set_nodata(nodata)?;
+                }
             }
             let bands = file.bands().len();
             let fits = if paths.len() == 1 { bands == expected } else { bands == 1 && paths.len() == expected };
@@ -367,9 +374,7 @@ impl Opener<'_> {
     fn open(&self, path: &Path) -> Result<(RasterFile, Grid)> {
         let file = RasterFile::open(path)?;
         let mut grid = file.grid().clone();
-        if grid.crs.is_none() {
-            grid.crs.clone_from(&self.options.assumed_crs);
-        }
+        grid.crs = crs_of(path, &grid, self.options.assumed_crs.as_ref());
         if grid.crs.is_none() {
             return Err(Error::bad_file(
                 path,

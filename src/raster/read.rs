@@ -46,6 +46,26 @@ impl SampleType {
             Self::Float64 => 8,
         }
     }
+
+    /// Whether samples are integers.
+    #[must_use]
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Self::Float32 | Self::Float64)
+    }
+
+    /// Whether a sample can have this value; floats are rounded.
+    fn holds(self, value: f64) -> bool {
+        let (least, greatest) = match self {
+            Self::UInt8 => (0.0, f64::from(u8::MAX)),
+            Self::Int8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
+            Self::UInt16 => (0.0, f64::from(u16::MAX)),
+            Self::Int16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
+            Self::UInt32 => (0.0, f64::from(u32::MAX)),
+            Self::Int32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+            Self::Float32 | Self::Float64 => return true,
+        };
+        (least..=greatest).contains(&value) && value.fract() == 0.0
+    }
 }
 
 impl fmt::Display for SampleType {
@@ -86,6 +106,8 @@ pub struct RasterFile {
     mask: Option<usize>,
     grid: Grid,
     bands: Vec<Band>,
+    /// A raw value that means "no data" besides that of the bands.
+    other_nodata: Option<f64>,
     blocks: Blocks,
 }
 
@@ -139,7 +161,7 @@ impl RasterFile {
         let transform = tags::transform(ifd, keys.pixel_is_point()).map_err(refuse)?;
         let Layout { width, height, blocks, .. } = layout;
         let grid = Grid { width, height, transform, crs: Crs::from_geo_keys(keys) };
-        Ok(Self { path: path.to_path_buf(), tiff, image, mask, grid, bands, blocks })
+        Ok(Self { path: path.to_path_buf(), tiff, image, mask, grid, bands, other_nodata: None, blocks })
     }
 
     /// Where the file is.
@@ -180,6 +202,26 @@ impl RasterFile {
         Ok(())
     }
 
+    /// Makes a raw value mean "no data" in all bands, besides the file's own: for files that do not mark their fill.
+    ///
+    /// # Errors
+    /// A band's samples cannot hold the value.
+    pub fn set_nodata(&mut self, value: f64) -> Result<()> {
+        if let Some(band) = self.bands.iter().find(|band| !band.sample_type.holds(value)) {
+            return Err(Error::bad_argument(
+                format!("the nodata value {value} for {}, whose samples are {}", self.path.display(), band.sample_type),
+                "a value as it is stored, before scale and offset",
+                "give 0, say",
+            ));
+        }
+        // Where the file has none, the band shows the new one.
+        for band in &mut self.bands {
+            band.nodata = band.nodata.or(Some(value));
+        }
+        self.other_nodata = Some(value);
+        Ok(())
+    }
+
     /// Names and values that the file says of itself (GDAL_METADATA), such as `SENSOR`.
     #[must_use]
     pub fn items(&self) -> Vec<(String, String)> {
@@ -193,7 +235,7 @@ impl RasterFile {
     }
 
     /// Physical values (raw * scale + offset) of a window of one band (from 0), row by row; NaN where the file has no data:
-    /// the nodata value, or 0 in its mask.
+    /// the nodata value, that of [`RasterFile::set_nodata`], or 0 in its mask.
     ///
     /// Only the strips or tiles that the window touches are read.
     ///
@@ -242,7 +284,7 @@ impl RasterFile {
                 .tiff
                 .read_band_window_bytes(self.image, band, row, window.col, next - row, window.width)
                 .map_err(|e| self.read_error(&e))?;
-            append_physical(&mut values, &raw, properties);
+            append_physical(&mut values, &raw, properties, self.other_nodata);
             if let Some(mask) = self.mask {
                 let shown = self
                     .tiff
@@ -327,30 +369,38 @@ fn open_error(path: &Path, error: TiffError) -> Error {
 }
 
 /// Decodes raw samples in the machine's byte order and appends their physical values.
-fn append_physical(values: &mut Vec<f32>, raw: &[u8], band: &Band) {
+fn append_physical(values: &mut Vec<f32>, raw: &[u8], band: &Band, other: Option<f64>) {
+    let marks = [band.nodata, other];
     match band.sample_type {
-        SampleType::UInt8 => append(values, raw, band, |[b]: [u8; 1]| f64::from(b)),
-        SampleType::Int8 => append(values, raw, band, |b| f64::from(i8::from_ne_bytes(b))),
-        SampleType::UInt16 => append(values, raw, band, |b| f64::from(u16::from_ne_bytes(b))),
-        SampleType::Int16 => append(values, raw, band, |b| f64::from(i16::from_ne_bytes(b))),
-        SampleType::UInt32 => append(values, raw, band, |b| f64::from(u32::from_ne_bytes(b))),
-        SampleType::Int32 => append(values, raw, band, |b| f64::from(i32::from_ne_bytes(b))),
+        SampleType::UInt8 => append(values, raw, band, marks, |[b]: [u8; 1]| f64::from(b)),
+        SampleType::Int8 => append(values, raw, band, marks, |b| f64::from(i8::from_ne_bytes(b))),
+        SampleType::UInt16 => append(values, raw, band, marks, |b| f64::from(u16::from_ne_bytes(b))),
+        SampleType::Int16 => append(values, raw, band, marks, |b| f64::from(i16::from_ne_bytes(b))),
+        SampleType::UInt32 => append(values, raw, band, marks, |b| f64::from(u32::from_ne_bytes(b))),
+        SampleType::Int32 => append(values, raw, band, marks, |b| f64::from(i32::from_ne_bytes(b))),
         SampleType::Float32 => {
             // The tag's decimal text may have more digits than a sample can hold.
             #[expect(clippy::cast_possible_truncation, reason = "rounding to the samples' precision is the purpose")]
-            let nodata = band.nodata.map(|value| f64::from(value as f32));
-            append(values, raw, &Band { nodata, ..band.clone() }, |b| f64::from(f32::from_ne_bytes(b)));
+            let marks = marks.map(|mark| mark.map(|value| f64::from(value as f32)));
+            append(values, raw, band, marks, |b| f64::from(f32::from_ne_bytes(b)));
         }
-        SampleType::Float64 => append(values, raw, band, f64::from_ne_bytes),
+        SampleType::Float64 => append(values, raw, band, marks, f64::from_ne_bytes),
     }
 }
 
-fn append<const BYTES: usize>(values: &mut Vec<f32>, raw: &[u8], band: &Band, decode: impl Fn([u8; BYTES]) -> f64) {
-    let (nodata, scale, offset) = (band.nodata, band.scale, band.offset);
+/// `nodata` and `other` are raw values that mean "no data".
+fn append<const BYTES: usize>(
+    values: &mut Vec<f32>,
+    raw: &[u8],
+    band: &Band,
+    [nodata, other]: [Option<f64>; 2],
+    decode: impl Fn([u8; BYTES]) -> f64,
+) {
+    let (scale, offset) = (band.scale, band.offset);
     let (samples, _) = raw.as_chunks::<BYTES>();
     values.extend(samples.iter().map(|bytes| {
         let raw = decode(*bytes);
-        if Some(raw) == nodata {
+        if Some(raw) == nodata || Some(raw) == other {
             return f32::NAN;
         }
         #[expect(clippy::cast_possible_truncation, reason = "the network computes in single precision")]

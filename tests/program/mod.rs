@@ -110,7 +110,16 @@ impl Workplace {
 }
 
 /// Writes 16-bit integers as other programs do: pixels interleaved, with GDAL's scale, offset and nodata tags; UTM zone 32 N only.
-pub(crate) fn write_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scale, offset): (f64, f64), nodata: i16) {
+pub(crate) fn write_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>], scaling: (f64, f64), nodata: i16) {
+    write_samples(path, grid, bands, scaling, Some(nodata));
+}
+
+/// As [`write_integers`], without a nodata value, a scale and an offset, as ESA writes Sentinel-2.
+pub(crate) fn write_plain_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>]) {
+    write_samples(path, grid, bands, (1.0, 0.0), None);
+}
+
+fn write_samples(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scale, offset): (f64, f64), nodata: Option<i16>) {
     let (width, height) = (u32::try_from(grid.width).expect("small"), u32::try_from(grid.height).expect("small"));
     let item = |band: usize, role: &str, value: f64| {
         format!("<Item name=\"{}\" sample=\"{band}\" role=\"{role}\">{value}</Item>", role.to_uppercase())
@@ -118,7 +127,7 @@ pub(crate) fn write_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scal
     let items: String =
         (0..bands.len()).map(|band| item(band, "scale", scale) + &item(band, "offset", offset)).collect();
     let t = grid.transform;
-    let image = ImageBuilder::new(width, height)
+    let mut image = ImageBuilder::new(width, height)
         .sample_type::<i16>()
         .samples_per_pixel(u16::try_from(bands.len()).expect("few"))
         .extra_samples(vec![ExtraSample::Unspecified; bands.len() - 1])
@@ -126,8 +135,10 @@ pub(crate) fn write_integers(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scal
         .tag(Tag::new(33550, TagValue::Double(vec![t[0], -t[4], 0.0])))
         .tag(Tag::new(33922, TagValue::Double(vec![0.0, 0.0, 0.0, t[2], t[5], 0.0])))
         .tag(Tag::new(34735, TagValue::Short(vec![1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32632])))
-        .tag(Tag::new(42112, TagValue::Ascii(format!("<GDALMetadata>{items}</GDALMetadata>"))))
-        .tag(Tag::new(42113, TagValue::Ascii(nodata.to_string())));
+        .tag(Tag::new(42112, TagValue::Ascii(format!("<GDALMetadata>{items}</GDALMetadata>"))));
+    if let Some(nodata) = nodata {
+        image = image.tag(Tag::new(42113, TagValue::Ascii(nodata.to_string())));
+    }
     let file = fs::File::create(path).expect("created");
     let mut writer = TiffWriter::new(std::io::BufWriter::new(file), WriteOptions::default()).expect("a header");
     let handle = writer.add_image(image).expect("an image");

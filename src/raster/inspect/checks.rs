@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::raster::grid::Grid;
+use crate::raster::inspect::fill;
 use crate::raster::inspect::sample::{Sample, Statistics};
 use crate::raster::inspect::sensor::{Family, Sensor, band_number, band_number_of_file, guess};
 use crate::raster::read::{RasterFile, SampleType};
@@ -125,7 +126,8 @@ pub fn findings(examined: Examined<'_>, role: Option<Role>) -> Vec<Finding> {
     all.extend(contents(file, &statistics));
     match role {
         Some(Role::Optical) => {
-            all.extend(reflectance(file, sensor.as_ref(), &statistics));
+            all.extend(reflectance(file, sensor.as_ref(), &fill::without_fill(file, sample)));
+            all.extend(zero_fill(examined));
             all.extend(order_by_name(&[examined]));
             all.extend(order_by_spectrum(&[examined]));
         }
@@ -177,7 +179,7 @@ fn place(grid: &Grid) -> Vec<Finding> {
             "unknown_crs",
             Severity::Warning,
             format!("the CRS {}, whose definition is not known", crs.name),
-            "gdal_edit.py -a_srs EPSG:CODE; --assume-crs helps only files that name none",
+            "--assume-crs EPSG:CODE, or gdal_edit.py -a_srs EPSG:CODE",
         )),
         Some(_) => {}
     }
@@ -266,7 +268,18 @@ fn contents(file: &RasterFile, statistics: &[Statistics]) -> Vec<Finding> {
     all
 }
 
-/// Whether values are reflectance from 0 to about 1.
+/// Fill of 0 in a file that does not say so.
+fn zero_fill(Examined { file, sample }: Examined<'_>) -> Option<Finding> {
+    let share = fill::unmarked(file, sample)?;
+    Some(Finding::new(
+        "zero_fill",
+        Severity::Warning,
+        format!("zeros that may be fill ({:.1} % of the pixels looked at), and no nodata value", share * 100.0),
+        "--optical-nodata 0",
+    ))
+}
+
+/// Whether values are reflectance from 0 to about 1. `statistics` are without fill.
 fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statistics]) -> Vec<Finding> {
     let known: Vec<_> = statistics.iter().enumerate().filter(|(_, s)| s.known > 0).collect();
     let high: Vec<usize> = known.iter().filter(|(_, s)| s.high > BRIGHTEST).map(|(band, _)| *band).collect();
@@ -295,7 +308,7 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
                 "use the product's original bands; --reflectance-scale mends only a linear stretch that is known",
             );
         }
-        let sentinel_offset = can_be_sentinel && least >= 500.0 && (floor >= 950.0 || new_baseline);
+        let sentinel_offset = new_baseline || (can_be_sentinel && least >= 500.0 && floor >= 950.0);
         let (message, fix) = match family {
             _ if top <= 200.0 => (format!("{expected}: per cent"), "--reflectance-scale 0.01"),
             Family::LandsatLevel1 => (
@@ -326,12 +339,14 @@ fn reflectance(file: &RasterFile, sensor: Option<&Sensor>, statistics: &[Statist
     }
     // Shadow and water are nearly black in the short-wave infrared, so no scene has a floor of 0.1 in all bands.
     let lifted = can_be_sentinel && known.len() == statistics.len() && floor >= 0.095 && least >= 0.05;
-    if (lifted && known.len() >= 4) || (new_baseline && least >= 0.05) {
+    // Integers of a new baseline have the offset, whatever their least value; floats may have been made without it.
+    let is_raw = !is_byte && file.bands().iter().all(|band| band.sample_type.is_integer() && band.offset == 0.0);
+    let stated = new_baseline && !known.is_empty() && (is_raw || least >= 0.05);
+    if (lifted && known.len() >= 4) || stated {
+        let why = if stated { "a product" } else { "no value near 0 in any band" };
         return warn(
             "sentinel_offset",
-            "no value near 0 in any band: the offset of 1000 of Sentinel-2 since processing baseline 04.00 \
-             is not taken off"
-                .into(),
+            format!("{why}: the offset of 1000 of Sentinel-2 since processing baseline 04.00 is not taken off"),
             "--reflectance-offset -0.1",
         );
     }

@@ -4,6 +4,7 @@
 //! the network expects, and [`between`] compares files with each other.
 
 pub mod checks;
+mod fill;
 pub mod sample;
 pub mod sensor;
 

@@ -75,8 +75,9 @@ fn by_metadata<'a>(item: impl Fn(&str) -> Option<&'a str>) -> Option<Sensor> {
     {
         return sensor("HLS (harmonised Landsat and Sentinel-2)", Role::Optical, Family::Harmonised);
     }
-    let baseline = item("PROCESSING_BASELINE").and_then(baseline_of);
     let product = item("PRODUCT_URI").or_else(|| item("SPACECRAFT_NAME"));
+    let by_name = || product.and_then(|name| baseline_in(&name.to_uppercase()));
+    let baseline = item("PROCESSING_BASELINE").and_then(baseline_of).or_else(by_name);
     match product.map(str::to_uppercase) {
         Some(name) if name.starts_with("S2") || name.contains("SENTINEL-2") => {
             sensor("Sentinel-2", Role::Optical, Family::Sentinel2(baseline))
@@ -89,6 +90,32 @@ fn by_metadata<'a>(item: impl Fn(&str) -> Option<&'a str>) -> Option<Sensor> {
 fn baseline_of(text: &str) -> Option<u32> {
     let (major, minor) = text.trim().split_once('.')?;
     major.parse::<u32>().ok()?.checked_mul(100)?.checked_add(minor.parse().ok()?)
+}
+
+/// The day (year, month, day as one number) from which on ESA made all products of Sentinel-2 with baseline 04.00 or later.
+const FIRST_DAY_OF_0400: u32 = 20_220_125;
+
+/// The parts of a name.
+fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split(['_', '.', '-'])
+}
+
+/// `N0400` in a name as 400.
+fn stated_baseline(name: &str) -> Option<u32> {
+    let digits = |part: &str| part.len() == 4 && part.chars().all(|c| c.is_ascii_digit());
+    parts(name).find_map(|part| part.strip_prefix('N').filter(|number| digits(number))?.parse().ok())
+}
+
+/// The processing baseline that a name of Sentinel-2 states, or the least one that the day it was taken allows.
+fn baseline_in(name: &str) -> Option<u32> {
+    let day = || {
+        parts(name).find_map(|part| {
+            let (day, rest) = part.split_at_checked(8)?;
+            let is_day = day.chars().all(|c| c.is_ascii_digit()) && (rest.is_empty() || rest.starts_with('T'));
+            is_day.then(|| day.parse::<u32>().ok()).flatten()
+        })
+    };
+    stated_baseline(name).or_else(|| day().filter(|day| *day >= FIRST_DAY_OF_0400).map(|_| 400))
 }
 
 /// Names such as `LC08_L1TP_044024_20200816_20200822_02_T1_B5.TIF`.
@@ -124,7 +151,7 @@ fn harmonised(name: &str) -> Option<Sensor> {
 
 /// Names such as `S2A_MSIL1C_20220125T103321_N0400_R108_T32TLS_20220125T113902` or `T32TLS_20220125T103321_B02_10m.tif`.
 fn sentinel_2(name: &str, product: &str) -> Option<Sensor> {
-    let is_product = |text: &str| text.starts_with("S2") && text.contains("_MSIL");
+    let is_product = |text: &str| text.starts_with("S2") && (text.contains("_MSIL") || stated_baseline(text).is_some());
     let source = if is_product(name) { name } else { product };
     let tile = name.split('_').next().unwrap_or_default();
     let is_tile = tile.len() == 6
@@ -135,7 +162,7 @@ fn sentinel_2(name: &str, product: &str) -> Option<Sensor> {
     if source.is_empty() && !is_tile {
         return None;
     }
-    let baseline = source.split('_').find_map(|part| part.strip_prefix('N').filter(|n| n.len() == 4)?.parse().ok());
+    let baseline = baseline_in(if source.is_empty() { name } else { source });
     let level = match (source.contains("MSIL1C"), source.contains("MSIL2A")) {
         (true, _) => ", level 1C",
         (_, true) => ", level 2A",
@@ -274,6 +301,17 @@ mod tests {
                 Family::Sentinel2(Some(400)),
             ),
             ("T32TLS_20180125T103321_B02_10m.tif", "Sentinel-2", Role::Optical, Family::Sentinel2(None)),
+            ("T32TLS_20220124T103321_B02_10m.tif", "Sentinel-2", Role::Optical, Family::Sentinel2(None)),
+            ("T32TLS_20220125T103321_B02_10m.tif", "Sentinel-2", Role::Optical, Family::Sentinel2(Some(400))),
+            ("S2B_MSIL2A_20230801.tif", "Sentinel-2, level 2A", Role::Optical, Family::Sentinel2(Some(400))),
+            // What the name states counts more than the day.
+            (
+                "S2A_MSIL1C_20220125T103321_N0301_R108_T32TLS_20220125T113902.tif",
+                "Sentinel-2, level 1C",
+                Role::Optical,
+                Family::Sentinel2(Some(301)),
+            ),
+            ("S2A_N0510_stack.tif", "Sentinel-2", Role::Optical, Family::Sentinel2(Some(510))),
             ("Copernicus_DSM_COG_10_N46_00_E007_00_DEM.tif", "Copernicus DEM", Role::Elevation, Family::Other),
             ("S1A_IW_GRDH_1SDV_20200816.tif", "Sentinel-1", Role::Backscatter, Family::Other),
             ("my_dem.tif", "elevation model", Role::Elevation, Family::Other),
