@@ -408,3 +408,29 @@ fn append<const BYTES: usize>(
         physical
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_nodata_values_are_left_out() {
+        let raw: Vec<u8> = [0_i16, 5, -9999, 7].into_iter().flat_map(i16::to_ne_bytes).collect();
+        let band =
+            Band { sample_type: SampleType::Int16, nodata: Some(-9999.0), scale: 0.5, offset: -1.0, description: None };
+        let known = |other: Option<f64>| {
+            let mut values = Vec::new();
+            append_physical(&mut values, &raw, &band, other);
+            values.into_iter().map(|v| (!v.is_nan()).then_some(v)).collect::<Vec<_>>()
+        };
+        assert_eq!(known(None), [Some(-1.0), Some(1.5), None, Some(2.5)]);
+        assert_eq!(known(Some(0.0)), [None, Some(1.5), None, Some(2.5)]);
+    }
+
+    #[test]
+    fn values_that_samples_can_have() {
+        assert!(SampleType::UInt16.holds(0.0) && SampleType::Float32.holds(f64::NAN));
+        assert!(SampleType::Int16.holds(-32_768.0) && !SampleType::Int16.holds(32_768.0));
+        assert!(!SampleType::UInt8.holds(-1.0) && !SampleType::UInt8.holds(0.5) && !SampleType::UInt8.holds(f64::NAN));
+    }
+}
