@@ -92,18 +92,10 @@ impl Extent {
         self.window
     }
 
-    /// Reads a part of the extent: the scene's values, placed relative to the extent, and whether each pixel has data in every raster and lies inside the
-    /// polygons.
-    ///
-    /// # Errors
-    /// As [`Scene::read`].
-    pub fn read(&self, scene: &Scene, part: Window) -> Result<(SceneWindow, Vec<bool>)> {
-        let Window { row, col, .. } = self.window;
-        let window = Window { row: row + part.row, col: col + part.col, ..part };
-        let read = scene.read(window)?.relative_to(row, col);
-        let mut valid = read.valid().to_vec();
-        self.mask(part, &mut valid);
-        Ok((read, valid))
+    /// A part of the extent in pixels of the scene.
+    #[must_use]
+    pub fn window_in_scene(&self, part: Window) -> Window {
+        Window { row: self.window.row + part.row, col: self.window.col + part.col, ..part }
     }
 
     /// Reads a window of the scene, which may reach beyond the extent; and tells of each pixel of a part of the extent inside it whether it has data in every
@@ -111,10 +103,10 @@ impl Extent {
     ///
     /// # Errors
     /// As [`Scene::read`].
-    pub fn read_around(&self, scene: &Scene, window: Window, part: Window) -> Result<(SceneWindow, Vec<bool>)> {
+    pub fn read(&self, scene: &Scene, window: Window, part: Window) -> Result<(SceneWindow, Vec<bool>)> {
         let read = scene.read(window)?;
-        let top = (self.window.row + part.row).saturating_sub(window.row);
-        let left = (self.window.col + part.col).saturating_sub(window.col);
+        let own = self.window_in_scene(part);
+        let (top, left) = (own.row.saturating_sub(window.row), own.col.saturating_sub(window.col));
         let lines = read.valid().chunks_exact(window.width.max(1)).skip(top).take(part.height);
         let mut valid: Vec<bool> = lines.flat_map(|line| &line[left..left + part.width]).copied().collect();
         self.mask(part, &mut valid);

@@ -163,7 +163,7 @@ fn read(
             let place = place(tiling, windows);
             let in_scene: Vec<TileWindow> = windows.iter().map(|window| extent.in_scene(*window)).collect();
             let around = self::place(whole, &in_scene);
-            let part = extent.read_around(scene, around, place).map(|(scene, valid)| {
+            let part = extent.read(scene, around, place).map(|(scene, valid)| {
                 let (windows, is_last) = (windows.to_vec(), number + 1 == count);
                 Part { place, windows, is_last, scene, valid }
             });

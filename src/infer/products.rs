@@ -240,7 +240,7 @@ fn read_picture(scene: &Scene, extent: &Extent, first: usize, rows: usize) -> Re
     // All channels come with these three, so they are read in parts.
     for col in (0..width).step_by(COLUMNS) {
         let part = Window { row: first, col, height: rows, width: COLUMNS.min(width - col) };
-        let (read, _) = extent.read(scene, part)?;
+        let read = scene.read(extent.window_in_scene(part))?;
         for (band, channel) in bands.iter_mut().zip([4, 3, 2]) {
             let Some(values) = read.channel(Feature::Optical, channel) else { return Ok(None) };
             for (row, values) in band.chunks_exact_mut(width).zip(values.chunks_exact(part.width)) {

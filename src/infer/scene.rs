@@ -93,14 +93,6 @@ impl SceneWindow {
         self.window
     }
 
-    /// The same pixels, placed relative to a part of the scene that begins at a row and a column.
-    #[must_use]
-    pub fn relative_to(mut self, row: usize, col: usize) -> Self {
-        self.window.row = self.window.row.saturating_sub(row);
-        self.window.col = self.window.col.saturating_sub(col);
-        self
-    }
-
     /// Whether each pixel has data in every raster, row by row.
     #[must_use]
     pub fn valid(&self) -> &[bool] {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::StagedFiles;
 use crate::error::Result;
+use crate::evaluate::table::csv_of;
 
 /// File name of the log.
 pub const LOG: &str = "log.csv";
@@ -79,18 +80,28 @@ pub fn write_logs(folder: &Path, rows: &[EpochRow], has_regions: bool) -> Result
 
 /// Numbers have the shortest form that reads back as the same number. What does not exist is an empty field.
 fn log(rows: &[EpochRow], has_regions: bool) -> String {
-    let mut text = "epoch,steps,learning_rate,train_loss,train_loss_deep_supervision,train_loss_output,train_iou,\
-                    validation_loss,validation_loss_deep_supervision,validation_loss_output,validation_iou"
-        .to_owned();
+    let mut names: Vec<String> = [
+        "epoch",
+        "steps",
+        "learning_rate",
+        "train_loss",
+        "train_loss_deep_supervision",
+        "train_loss_output",
+        "train_iou",
+        "validation_loss",
+        "validation_loss_deep_supervision",
+        "validation_loss_output",
+        "validation_iou",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if has_regions {
-        text.push_str(",validation_iou_known,validation_iou_unknown");
+        names.extend(["validation_iou_known", "validation_iou_unknown"].map(str::to_owned));
     }
-    for (region, _) in rows.first().iter().flat_map(|row| &row.validation.regions) {
-        let _ = write!(text, ",{}", quoted(&format!("validation_iou_{region}")));
-    }
-    text.push('\n');
+    let regions = rows.first().into_iter().flat_map(|row| &row.validation.regions);
+    names.extend(regions.map(|(region, _)| format!("validation_iou_{region}")));
     let or_empty = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
-    for row in rows {
+    let records = rows.iter().map(|row| {
         let (train, validation) = (&row.train, &row.validation);
         let mut fields = vec![row.epoch.to_string(), row.steps.to_string(), row.learning_rate.to_string()];
         fields.extend([train.total, train.deep_supervision, train.output].map(|v| v.to_string()));
@@ -102,10 +113,9 @@ fn log(rows: &[EpochRow], has_regions: bool) -> String {
             fields.extend([validation.iou_known, validation.iou_unknown].map(or_empty));
         }
         fields.extend(validation.regions.iter().map(|(_, iou)| or_empty(*iou)));
-        text.push_str(&fields.join(","));
-        text.push('\n');
-    }
-    text
+        fields
+    });
+    csv_of(std::iter::once(names).chain(records))
 }
 
 fn timing(rows: &[EpochRow]) -> String {
@@ -118,11 +128,6 @@ fn timing(rows: &[EpochRow]) -> String {
         );
     }
     text
-}
-
-/// A field of a CSV file (RFC 4180).
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]
