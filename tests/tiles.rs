@@ -244,16 +244,17 @@ fn random_batches_depend_on_their_arguments_only() {
     for other in [make(2, 2, 3), make(1, 3, 2), make(1, 2, 4), make(1, 3, 3)] {
         assert_ne!(first.arrays["target"], other.arrays["target"]);
     }
-    assert_eq!((first.samples, first.regions.len(), first.location_known.len()), (4, 4, 4));
+    assert_eq!((first.samples, first.patches.len(), first.location_known.len()), (4, 4, 4));
     assert_eq!(first.arrays["input.optical"].len(), 4 * 32 * 32 * 6);
     assert_eq!(first.arrays["input.dem"].len(), 4 * 32 * 32 * 2);
     assert_eq!(first.arrays["target"].len(), 4 * 32 * 32 * 2);
     for step in 0..20 {
-        let Batch { arrays, regions, location_known, .. } = make(5, 0, step);
+        let Batch { arrays, patches, location_known, .. } = make(5, 0, step);
+        let regions = patches.iter().map(|patch| set.tiles()[patch.tile].region.as_str());
         for ((vector, region), known) in
             arrays["input.location"].as_chunks::<4>().0.iter().zip(regions).zip(location_known)
         {
-            let expected = match (region.as_str(), known) {
+            let expected = match (region, known) {
                 ("ALP", true) => [0.0, 1.0, 0.0, 0.0],
                 ("SC", true) => [0.0, 0.0, 1.0, 0.0],
                 ("HMA", true) => panic!("a region that the model does not have"),
@@ -316,7 +317,7 @@ fn validation_takes_every_patch_with_and_without_its_region() {
         assert_eq!(batch.samples, if index == 3 { 2 } else { 4 });
         let extra = &batch.arrays["target"][batch.samples * 64 * 64 * 2..];
         assert!(extra.iter().all(|t| *t == 0.0));
-        regions.extend(batch.regions);
+        regions.extend(batch.patches.iter().map(|patch| plain.tiles()[patch.tile].region.clone()));
     }
     assert_eq!(regions.join(" "), "ALP ALP ALP ALP HMA HMA HMA HMA HMA HMA SC SC SC SC");
     message(consecutive_batch(&plain, 4, 4));

@@ -25,8 +25,8 @@ pub struct Batch {
     pub arrays: Arrays,
     /// How many of the samples count; the arrays hold the whole batch.
     pub samples: usize,
-    /// The region of each sample that counts.
-    pub regions: Vec<String>,
+    /// Where each sample that counts comes from.
+    pub patches: Vec<Patch>,
     /// For each sample that counts: false where the region vector says `unknown`. True without a region vector.
     pub location_known: Vec<bool>,
 }
@@ -62,7 +62,7 @@ pub fn random_batch(
         let mut sample = read_sample(set, patch)?;
         augmentation.apply(&mut sample, &mut random);
         smooth(&mut sample.target, label_smoothing);
-        collected.push(&sample, &set.tiles()[patch.tile].region);
+        collected.push(&sample, patch);
     }
     Ok(collected.finish(batch))
 }
@@ -101,12 +101,12 @@ pub fn consecutive_batch(set: &TileSet, batch: usize, index: usize) -> Result<Ba
             sample.location = one_hot(sample.location.len(), sample.location.len().saturating_sub(1));
             sample.location_known = false;
         }
-        collected.push(sample, &set.tiles()[patch.tile].region);
+        collected.push(sample, patch);
     }
     let samples = end - index * batch;
-    if let Some((_, sample)) = &mut last {
+    if let Some((patch, sample)) = &mut last {
         sample.target.fill(0.0);
-        (samples..batch).for_each(|_| collected.push(sample, ""));
+        (samples..batch).for_each(|_| collected.push(sample, *patch));
     }
     Ok(collected.finish(samples))
 }
@@ -158,7 +158,7 @@ struct Collected {
     arrays: Arrays,
     /// The name of each input's array, in the order of a sample's inputs.
     names: Vec<String>,
-    regions: Vec<String>,
+    patches: Vec<Patch>,
     location_known: Vec<bool>,
 }
 
@@ -180,10 +180,10 @@ impl Collected {
             arrays.insert(name.clone(), room(feature.channels())?);
         }
         arrays.insert("target".into(), room(2)?);
-        Ok(Self { arrays, names, regions: Vec::new(), location_known: Vec::new() })
+        Ok(Self { arrays, names, patches: Vec::new(), location_known: Vec::new() })
     }
 
-    fn push(&mut self, sample: &Sample, region: &str) {
+    fn push(&mut self, sample: &Sample, patch: Patch) {
         for (name, (_, values)) in self.names.iter().zip(&sample.inputs) {
             self.arrays.entry(name.clone()).or_default().extend_from_slice(values);
         }
@@ -191,14 +191,14 @@ impl Collected {
         if !sample.location.is_empty() {
             self.arrays.entry("input.location".into()).or_default().extend_from_slice(&sample.location);
         }
-        self.regions.push(region.to_owned());
+        self.patches.push(patch);
         self.location_known.push(sample.location_known);
     }
 
     fn finish(mut self, samples: usize) -> Batch {
-        self.regions.truncate(samples);
+        self.patches.truncate(samples);
         self.location_known.truncate(samples);
-        Batch { arrays: self.arrays, samples, regions: self.regions, location_known: self.location_known }
+        Batch { arrays: self.arrays, samples, patches: self.patches, location_known: self.location_known }
     }
 }
 

@@ -18,6 +18,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// How many pixels fall into each pair of predicted and reference class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Confusion {
@@ -41,6 +43,27 @@ impl Confusion {
             (false, true) => &mut self.fn_,
             (false, false) => &mut self.tn,
         } += 1;
+    }
+
+    /// Counts the labelled pixels of some samples. Both slices are (pixels, 2): probabilities and one-hot labels of (other, glacier). A class is
+    /// the larger of the two, class 0 where they are equal. Unlabelled pixels, (0, 0) in the target, do not count.
+    ///
+    /// # Errors
+    /// The slices differ in length.
+    pub fn add_labelled(&mut self, probabilities: &[f32], target: &[f32]) -> Result<()> {
+        if probabilities.len() != target.len() || !target.len().is_multiple_of(2) {
+            return Err(Error::bad_argument(
+                format!("{} probabilities for {} labels", probabilities.len(), target.len()),
+                "two of each for every pixel",
+                "pass arrays of the same shape",
+            ));
+        }
+        for (p, t) in probabilities.as_chunks::<2>().0.iter().zip(target.as_chunks::<2>().0) {
+            if *t != [0.0, 0.0] {
+                self.add(p[1] > p[0], t[1] > t[0]);
+            }
+        }
+        Ok(())
     }
 
     /// Adds the counts of another part.
@@ -161,5 +184,16 @@ mod tests {
         merged += Confusion::default();
         assert_eq!(merged, whole);
         assert_eq!(serde_json::to_string(&whole).ok().as_deref(), Some(r#"{"tp":11,"fp":22,"fn":33,"tn":44}"#));
+    }
+
+    #[test]
+    fn unlabelled_pixels_and_ties() {
+        let mut counts = Confusion::default();
+        let target = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.05, 0.95, 1.0, 0.0];
+        let found = [0.2, 0.8, 0.5, 0.5, 0.1, 0.9, 0.6, 0.4, 0.3, 0.7];
+        counts.add_labelled(&found, &target).expect("equal lengths");
+        assert_eq!(counts, Confusion { tp: 1, fp: 1, fn_: 1, tn: 1 });
+        assert!(counts.add_labelled(&found, &target[..8]).is_err());
+        assert!(counts.add_labelled(&found[..1], &target[..1]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! - [`confusion`]: counts of right and wrong pixels, and the scores made of them.
 //! - [`layer`]: rasters and polygons as classes on a grid.
 //! - [`scene`]: a prediction of a scene against a reference.
+//! - [`tile_pass`]: a model's predictions for tile files.
 //! - [`mod@reference`], [`territory`]: glaciers of an inventory, and which ice is whose.
 //! - [`inventory`], [`change`]: maps glacier by glacier, of one date and of two; [`bootstrap`]: how sure the differences are; [`table`]: as text.
 //! - [`calibration`]: the calibrator, its file, its fast form for rasters.
@@ -20,6 +21,7 @@ pub mod reference;
 pub mod scene;
 pub mod table;
 pub mod territory;
+pub mod tile_pass;
 
 pub use calibration::{CalibrationCurve, Calibrator};
 pub use confusion::Confusion;

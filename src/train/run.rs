@@ -21,7 +21,7 @@ use crate::train::log_file::{EpochRow, LOG, Losses, TIMING, Validation, write_lo
 use crate::train::settings::{Strategy, TrainSettings};
 use crate::train::step::{StepLosses, TrainingStep};
 use crate::train::tensorboard::EventFile;
-use crate::train::validation::{Validator, count_labelled};
+use crate::train::validation::Validator;
 
 /// File name of the settings.
 pub const CONFIG: &str = "config.toml";
@@ -480,7 +480,7 @@ fn add(position: &mut Position, losses: &StepLosses, target: &[f32]) -> Result<(
     current.losses.total += losses.total;
     current.losses.deep_supervision += losses.deep_supervision;
     current.losses.output += losses.output;
-    count_labelled(&mut current.confusion, &losses.probabilities, target)
+    current.confusion.add_labelled(&losses.probabilities, target)
 }
 
 fn put_epoch(events: &mut EventFile, row: &EpochRow) -> Result<()> {

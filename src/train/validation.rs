@@ -3,26 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::dataset::batches::{Batch, Prefetch, consecutive_batch, consecutive_batches};
 use crate::dataset::sampling::TileSet;
-use crate::device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::confusion::Confusion;
-use crate::executor::Executor;
+use crate::evaluate::tile_pass::{PatchBatch, PatchPrediction, TilePass};
 use crate::graph::Graph;
-use crate::model::network::{DEEP_SUPERVISION, OUTPUT, inference_graph};
 use crate::model::{Location, ModelConfig, Weights};
 use crate::plan::PlanOptions;
 use crate::train::log_file::{Losses, Validation};
 use crate::train::objective::Objective;
 
 /// Runs the inference graph over every consecutive patch.
+#[derive(Debug)]
 pub struct Validator {
-    executor: Box<dyn Executor>,
-    tiles: Arc<TileSet>,
+    pass: TilePass,
     objective: Objective,
-    batch: usize,
-    workers: usize,
     has_regions: bool,
 }
 
@@ -49,15 +44,15 @@ impl Validator {
         device: &str,
         options: &PlanOptions,
     ) -> Result<Self> {
-        let executor = device::executor(device, &inference_graph(config, batch)?, options)?;
         let has_regions = matches!(config.location, Location::Regions(_));
-        Ok(Self { executor, tiles, objective: objective.clone(), batch, workers, has_regions })
+        let pass = TilePass::new(config, tiles, batch, workers, device, options)?;
+        Ok(Self { pass, objective: objective.clone(), has_regions })
     }
 
     /// Bytes planned on the device.
     #[must_use]
     pub fn planned_bytes(&self) -> u64 {
-        self.executor.plan().peak_bytes()
+        self.pass.planned_bytes()
     }
 
     /// Loss and IoU of some weights. With a region vector every patch counts twice, with its region and as `unknown`.
@@ -71,28 +66,24 @@ impl Validator {
         weights: &Weights,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Validation> {
-        self.executor.load(weights)?;
-        let (tiles, batch) = (Arc::clone(&self.tiles), self.batch);
-        let count = consecutive_batches(&tiles, batch);
-        let batches =
-            Prefetch::new(0..count, self.workers, 2 * self.workers, move |i| consecutive_batch(&tiles, batch, i))?;
+        let Self { pass, objective, has_regions } = self;
         let mut counts = Counts::default();
-        for region in self.tiles.regions() {
+        for region in pass.tiles().regions() {
             counts.regions.insert(region, Confusion::default());
         }
         let (mut sums, mut samples) = (Losses::default(), 0);
-        for (done, batch) in batches.enumerate() {
-            let batch = batch?;
-            let losses = self.batch(&batch, &mut counts)?;
-            let n = as_f64(batch.samples);
+        let mut add = |batch: &PatchBatch<'_>| {
+            let losses = batch_losses(objective, batch)?;
+            let n = as_f64(batch.len());
             sums.total += n * losses.total;
             sums.deep_supervision += n * losses.deep_supervision;
             sums.output += n * losses.output;
-            samples += batch.samples;
-            progress(done + 1, count)?;
-        }
+            samples += batch.len();
+            batch.patches().try_for_each(|patch| counts.add(&patch))
+        };
+        pass.run(weights, &mut add, progress)?;
         let n = as_f64(samples.max(1));
-        let only_with_regions = |counts: &Confusion| if self.has_regions { counts.iou() } else { None };
+        let only_with_regions = |counts: &Confusion| if *has_regions { counts.iou() } else { None };
         Ok(Validation {
             losses: Losses {
                 total: sums.total / n,
@@ -105,40 +96,28 @@ impl Validator {
             regions: counts.regions.into_iter().map(|(region, counts)| (region, counts.iou())).collect(),
         })
     }
+}
 
-    fn batch(&mut self, batch: &Batch, counts: &mut Counts) -> Result<Losses> {
-        let outputs = self.executor.run(&batch.arrays)?;
-        let of = |arrays: &'_ crate::executor::Arrays, name: &str| -> Vec<f32> {
-            let values = arrays.get(name).map(Vec::as_slice).unwrap_or_default();
-            // A last batch is filled up with samples that do not count.
-            values[..values.len() / self.batch * batch.samples].to_vec()
-        };
-        let (first, second, target) =
-            (of(&outputs, DEEP_SUPERVISION), of(&outputs, OUTPUT), of(&batch.arrays, "target"));
-        if let Some(bad) = first.iter().chain(&second).find(|v| !v.is_finite()) {
-            return Err(Error::bad_argument(
-                format!("{bad} in a prediction for a validation patch"),
-                "finite predictions",
-                "lower the learning rate, or look for extreme values in the validation files",
-            ));
-        }
-        let per_sample = target.len() / batch.samples.max(1);
-        for (sample, (region, known)) in batch.regions.iter().zip(&batch.location_known).enumerate() {
-            let range = sample * per_sample..(sample + 1) * per_sample;
-            let mut confusion = Confusion::default();
-            count_labelled(&mut confusion, &second[range.clone()], &target[range])?;
-            counts.all.merge(&confusion);
-            if *known { &mut counts.known } else { &mut counts.unknown }.merge(&confusion);
-            counts.regions.entry(region.clone()).or_default().merge(&confusion);
-        }
-        let deep_supervision = if self.objective.deep_supervision > 0.0 {
-            head_loss(&self.objective, self.objective.deep_supervision, &first, &target)?
-        } else {
-            0.0
-        };
-        let output = head_loss(&self.objective, 1.0, &second, &target)?;
-        Ok(Losses { total: deep_supervision + output, deep_supervision, output })
+impl Counts {
+    fn add(&mut self, patch: &PatchPrediction<'_>) -> Result<()> {
+        let mut confusion = Confusion::default();
+        confusion.add_labelled(patch.probabilities, patch.target)?;
+        self.all.merge(&confusion);
+        if patch.location_known { &mut self.known } else { &mut self.unknown }.merge(&confusion);
+        self.regions.entry(patch.tile.region.clone()).or_default().merge(&confusion);
+        Ok(())
     }
+}
+
+fn batch_losses(objective: &Objective, batch: &PatchBatch<'_>) -> Result<Losses> {
+    let (first, second, target) = batch.arrays();
+    let deep_supervision = if objective.deep_supervision > 0.0 {
+        head_loss(objective, objective.deep_supervision, first, target)?
+    } else {
+        0.0
+    };
+    let output = head_loss(objective, 1.0, second, target)?;
+    Ok(Losses { total: deep_supervision + output, deep_supervision, output })
 }
 
 /// A head's loss in f64, by the definitions of the operators that training minimises; they take logits, and logarithms of probabilities are some.
@@ -155,33 +134,6 @@ fn head_loss(objective: &Objective, weight: f64, probabilities: &[f32], target: 
     ]);
     let outputs = graph.evaluate_reference(&values)?;
     Ok(outputs.get("loss").and_then(|v| v.first()).copied().unwrap_or(f64::NAN))
-}
-
-/// Counts the labelled pixels of some samples. Both slices are (pixels, 2); a class is the larger of the two, class 0 where they are equal.
-/// Unlabelled pixels, (0, 0) in the target, do not count.
-///
-/// # Errors
-/// The slices differ in length.
-pub(super) fn count_labelled(counts: &mut Confusion, probabilities: &[f32], target: &[f32]) -> Result<()> {
-    if probabilities.len() != target.len() || !target.len().is_multiple_of(2) {
-        return Err(Error::bad_argument(
-            format!("{} probabilities for {} labels", probabilities.len(), target.len()),
-            "two of each for every pixel",
-            "pass arrays of the same shape",
-        ));
-    }
-    for (p, t) in probabilities.as_chunks::<2>().0.iter().zip(target.as_chunks::<2>().0) {
-        if *t != [0.0, 0.0] {
-            counts.add(p[1] > p[0], t[1] > t[0]);
-        }
-    }
-    Ok(())
-}
-
-impl std::fmt::Debug for Validator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Validator").field("batch", &self.batch).finish_non_exhaustive()
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of patches are far below 2^52")]
@@ -204,16 +156,5 @@ mod tests {
         // Wrong with certainty: clipped to 1e-7.
         let loss = head_loss(&objective, 0.5, &[1.0, 0.0], &[0.0, 1.0]).expect("fits");
         assert!((loss - 0.5 * (1.0 - 1e-7_f64).powi(2) * 1e7_f64.ln()).abs() < 1e-9, "{loss}");
-    }
-
-    #[test]
-    fn unlabelled_pixels_and_ties() {
-        let mut counts = Confusion::default();
-        let target = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.05, 0.95, 1.0, 0.0];
-        let found = [0.2, 0.8, 0.5, 0.5, 0.1, 0.9, 0.6, 0.4, 0.3, 0.7];
-        count_labelled(&mut counts, &found, &target).expect("equal lengths");
-        assert_eq!(counts, Confusion { tp: 1, fp: 1, fn_: 1, tn: 1 });
-        assert!(count_labelled(&mut counts, &found, &target[..8]).is_err());
-        assert!(count_labelled(&mut counts, &found[..1], &target[..1]).is_err());
     }
 }
