@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: the subcommands of the program `glavitu`.
 //! - [`mod@bench`]: benchmarks, and the machine's limits.
+//! - [`report`]: results as a page for people.
 //! - [`train`]: training and its settings.
 //! - [`infer`]: scene, tiles, blending, classes, confidence.
 //! - [`dataset`]: tile files and generated glaciers.
@@ -37,6 +38,7 @@ pub mod numeric;
 pub mod ops;
 pub mod plan;
 pub mod raster;
+pub mod report;
 pub mod svg;
 pub mod train;
 pub mod tuning_file;

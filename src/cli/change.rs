@@ -11,6 +11,7 @@ use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
 use crate::error::Error;
 use crate::evaluate::change::{Change, Day, FILES, Files, Row};
+use crate::report::{REPORT_FILE, changed};
 
 /// Compare the ice of two dates.
 ///
@@ -31,6 +32,7 @@ use crate::evaluate::change::{Change, Day, FILES, Files, Row};
 Examples:
   glavitu change 2000/outlines.tif 2020/outlines.tif --dates 2000-08-01,2020-08-01 -o change
   glavitu change 2000/outlines.tif 2020/outlines.tif --reference rgi.gpkg --confidence 2000/confidence.tif 2020/confidence.tif -o change
+  glavitu change 2000/outlines.tif 2020/outlines.tif --reference rgi.gpkg --report -o change
   glavitu change inventory_2000.gpkg inventory_2020.gpkg --grid scene.tif --json -o change")]
 pub struct ChangeArgs {
     /// The earlier map
@@ -63,6 +65,9 @@ pub struct ChangeArgs {
     /// Seed of the bootstrap
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Write report.html too: map, bars and table of the glaciers, how it was made; one file that any browser opens
+    #[arg(long)]
+    report: bool,
     /// Print change.json to standard output
     #[arg(long)]
     json: bool,
@@ -105,7 +110,13 @@ pub fn run(args: &ChangeArgs) -> Result<()> {
     let report = change.summary();
     write_folder(&args.output, |staged| {
         change.stage(&args.output, &description, staged)?;
-        staged.stage_bytes(args.output.join(REPORT), format!("{report:#}\n").as_bytes())
+        staged.stage_bytes(args.output.join(REPORT), format!("{report:#}\n").as_bytes())?;
+        if args.report {
+            let title = format!("{} and {}", args.before.display(), args.after.display());
+            let page = changed::report(&change, &title, &inputs(args))?.html();
+            staged.stage_bytes(args.output.join(REPORT_FILE), page.as_bytes())?;
+        }
+        Ok(())
     })?;
     if args.json {
         return print_line(format_args!("{report:#}"));
@@ -117,6 +128,21 @@ pub fn run(args: &ChangeArgs) -> Result<()> {
         print_line(format_args!("{more} more glaciers in {}", args.output.join(FILES[0]).display()))?;
     }
     print_line(format_args!("See {}", args.output.join(FILES[2]).display()))
+}
+
+/// What a report tells of the run.
+fn inputs(args: &ChangeArgs) -> serde_json::Value {
+    serde_json::json!({
+        "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
+        "before": args.before,
+        "after": args.after,
+        "reference": args.reference,
+        "dem": args.dem,
+        "confidence": args.confidence,
+        "grid": args.grid,
+        "assume_crs": args.assume_crs,
+        "seed": args.seed,
+    })
 }
 
 /// Glaciers on the screen.
@@ -157,7 +183,7 @@ fn check_outputs(args: &ChangeArgs) -> Result<(), Error> {
         .chain(&args.grid)
         .filter_map(|path| path.canonicalize().ok())
         .collect();
-    for name in FILES.into_iter().chain([REPORT]) {
+    for name in FILES.into_iter().chain([REPORT]).chain(args.report.then_some(REPORT_FILE)) {
         let output = args.output.join(name);
         check_replaceable(&output)?;
         if output.canonicalize().is_ok_and(|output| read.contains(&output)) {

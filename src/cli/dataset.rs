@@ -47,6 +47,10 @@ struct SyntheticArgs {
     /// Generate one scene as GeoTIFFs
     #[arg(long, conflicts_with_all = ["tiles", "regions", "features", "compress"])]
     scene: bool,
+    /// With --scene: also write the optical bands as Sentinel-2 products have them, B02.tif, B03.tif, B04.tif, B8A.tif, B11.tif and B12.tif, in digital
+    /// numbers with an offset
+    #[arg(long, requires = "scene")]
+    sentinel_2: bool,
     /// Number of tiles
     #[arg(long, value_name = "N", required_unless_present = "scene")]
     tiles: Option<usize>,
@@ -101,6 +105,9 @@ fn scene(args: &SyntheticArgs) -> Result<()> {
     fs::create_dir_all(&args.output).map_err(|e| Error::io("create", &args.output, e))?;
     let mut staged = StagedFiles::new();
     scene.stage(&args.output, &mut staged)?;
+    if args.sentinel_2 {
+        scene.stage_sentinel_2(&args.output, &mut staged)?;
+    }
     if let Some(preview) = &args.preview {
         scene.stage_preview(preview, &mut staged)?;
     }

@@ -16,6 +16,7 @@ use crate::dataset::augmentation::Augmentation;
 use crate::error::Error;
 use crate::model::Feature;
 use crate::plan::MemorySize;
+use crate::report::{REPORT_FILE, trained};
 use crate::train::log_file::EpochRow;
 use crate::train::run::{CONFIG, Earlier, Outlook, Progress, Summary, Training, Watch, check_unused};
 use crate::train::settings::{Given, ModelSize, TrainSettings};
@@ -43,6 +44,7 @@ Examples:
   glavitu train --train t.hdf5 --validation v.hdf5 --strategy finetuning --from run/best_iou.safetensors --regions NZ -o nz
   glavitu train --config recipe.toml --lr 1e-4 -o run2
   glavitu train --resume -o run
+  glavitu train --train t.hdf5 --validation v.hdf5 --report -o run
   glavitu train --train t.hdf5 --validation v.hdf5 --dry-run > recipe.toml")]
 pub struct TrainArgs {
     /// Tile files (HDF5) or folders of GeoTIFF tiles to learn from (see `glavitu prepare`)
@@ -135,6 +137,9 @@ pub struct TrainArgs {
     /// Remove an earlier run's files from the folder first
     #[arg(long)]
     overwrite: bool,
+    /// At the end, write report.html: curves, regions, epochs, settings; one file that any browser opens
+    #[arg(long)]
+    report: bool,
     /// Print the settings and what the run would need, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -223,7 +228,12 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let mut display = Display::new(args.json, training.outlook());
     let result = training.run(folder, earlier, &mut display);
     display.bar.finish_and_clear();
-    announce(args.json, &result?, start.elapsed())
+    let summary = result?;
+    if args.report {
+        let path = folder.join(REPORT_FILE);
+        trained::report(&folder.display().to_string(), &settings.to_toml()?, &summary).write(&path)?;
+    }
+    announce(args.json, &summary, start.elapsed())
 }
 
 /// The settings of a new run, or of the one that continues.

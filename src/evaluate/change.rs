@@ -153,12 +153,16 @@ impl Row {
 }
 
 /// What a pixel was and is, as the picture and the polygons have it.
-mod kind {
+pub mod kind {
     pub(super) const NO_ICE: u8 = 0;
-    pub(super) const STABLE: u8 = 1;
-    pub(super) const LOST: u8 = 2;
-    pub(super) const GAINED: u8 = 3;
-    pub(super) const UNKNOWN: u8 = 255;
+    /// Ice at both dates.
+    pub const STABLE: u8 = 1;
+    /// Ice at the first date only.
+    pub const LOST: u8 = 2;
+    /// Ice at the second date only.
+    pub const GAINED: u8 = 3;
+    /// Nothing is known at one date or both.
+    pub const UNKNOWN: u8 = 255;
     pub(super) const NAMES: [(u8, &str); 3] = [(STABLE, "stable"), (LOST, "lost"), (GAINED, "gained")];
 }
 
@@ -249,6 +253,24 @@ impl Change {
         let on_ellipsoid = measure.transformer.is_some();
         drop(measure);
         Ok(Self { grid, kinds, parts, rows, total, dates, not_known, on_ellipsoid })
+    }
+
+    /// The grid on which the maps are compared.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// What every pixel of the grid was and is, as in [`mod@kind`].
+    #[must_use]
+    pub fn kinds(&self) -> &[u8] {
+        &self.kinds
+    }
+
+    /// Columns and values of the rows and of the total, as in `change.csv`.
+    #[must_use]
+    pub fn table(&self) -> (Vec<Column>, Vec<Vec<Value>>, Vec<Value>) {
+        (self.columns(), self.rows.iter().map(|row| self.values(row)).collect(), self.values(&self.total))
     }
 
     /// Years between the maps, where both days are known.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -146,6 +147,8 @@ pub struct ProductSummary {
     pub area_surface: &'static str,
     /// Polygons of low confidence, if they were asked for.
     pub confidence_bands: Option<usize>,
+    /// The scene alone, for a report; its probability in grey where there are no optical bands.
+    pub imagery: RgbImage,
 }
 
 impl ProductSummary {
@@ -472,6 +475,7 @@ impl<'a> Products<'a> {
             glacier_area_km2: outlines.area_km2,
             area_surface: outlines.surface,
             confidence_bands: bands,
+            imagery: self.picture.picture(),
         })
     }
 }

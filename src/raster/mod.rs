@@ -37,4 +37,4 @@ pub use source::{Quantity, Source};
 pub use target_grid::TargetGrid;
 pub use terrain::slope_degrees;
 pub use warp::{Resampling, Warp};
-pub use write::{Metadata, write_bands, write_bytes, write_floats};
+pub use write::{Metadata, write_bands, write_bytes, write_digital_numbers, write_floats};

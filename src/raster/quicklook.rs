@@ -142,6 +142,12 @@ impl Quicklook {
         Ok(())
     }
 
+    /// The scene alone, in its colours; places without data are a chequerboard.
+    #[must_use]
+    pub fn picture(&self) -> RgbImage {
+        self.ground(|colour, _, _| colour)
+    }
+
     /// Draws the picture with outlines in pixel corners of the scene.
     ///
     /// Each band is stretched from its 2nd to its 98th percentile over pixels with data, or further up where a band has little range, with a gamma that

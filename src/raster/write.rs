@@ -72,6 +72,14 @@ pub fn write_bands(
     write(path.as_ref(), grid, &values, (f32::NAN, "nan"), Predictor::FloatingPoint, &items)
 }
 
+/// Writes one band of unsigned 16-bit integers, 0 without data, as satellite products are; otherwise as [`write_bytes`].
+///
+/// # Errors
+/// As [`write_bytes`].
+pub fn write_digital_numbers(path: impl AsRef<Path>, grid: &Grid, values: &[u16], metadata: &Metadata) -> Result<()> {
+    write(path.as_ref(), grid, &[values], (0, "0"), Predictor::Horizontal, &items(metadata))
+}
+
 /// `(fill, nodata)` is the value without data, as a sample and as text.
 fn write<T: TiffWriteSample + Sync>(
     path: &Path,

@@ -49,7 +49,9 @@ pub fn write_curves(path: &Path, rows: &[EpochRow]) -> Result<()> {
     write_atomically(path, |temporary| fs::write(temporary, &text).map_err(|e| Error::io("write", path, e)))
 }
 
-fn draw(rows: &[EpochRow]) -> String {
+/// The picture of the epochs so far, as SVG.
+#[must_use]
+pub fn draw(rows: &[EpochRow]) -> String {
     let curve = |label, colour, value: &dyn Fn(&EpochRow) -> Option<f64>| Curve {
         label,
         colour,

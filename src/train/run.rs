@@ -126,6 +126,9 @@ pub struct Summary {
     pub model: PathBuf,
     /// SHA-256 of the last weights' parameters.
     pub last_sha256: String,
+    /// What was known at the end of each epoch.
+    #[serde(skip)]
+    pub rows: Vec<EpochRow>,
     /// What there was to train with.
     #[serde(flatten)]
     pub outlook: Outlook,
@@ -243,6 +246,7 @@ impl Training {
             best_loss: position.best_loss,
             model: model.unwrap_or_else(|| folder.join(LAST)),
             last_sha256: last.parameters_sha256().to_owned(),
+            rows: position.rows,
             outlook: self.outlook,
         })
     }

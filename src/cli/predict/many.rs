@@ -13,7 +13,7 @@ use crate::atomic_file::{StagedFiles, check_replaceable};
 use crate::cli::output_file::check_writable;
 use crate::cli::predict::engine::Engine;
 use crate::cli::predict::one::{Job, Mapped, check_folder, map};
-use crate::cli::predict::{PredictArgs, REPORT, identity, stop_if_interrupted};
+use crate::cli::predict::{PredictArgs, REPORT, documents, identity, stop_if_interrupted};
 use crate::cli::print_line;
 use crate::error::Error;
 use crate::infer::manifest::{ManifestScene, read_manifest};
@@ -145,6 +145,7 @@ fn has_all_files(args: &PredictArgs, folder: &Path) -> bool {
     // The `.prj` of a Shapefile is only there where the scene's CRS is known.
     let is_needed = |name: &&String| Path::new(name).extension().is_none_or(|extension| extension != "prj");
     args.products(None).names().iter().filter(is_needed).all(|name| folder.join(name).is_file())
+        && documents(args).all(|name| folder.join(name).is_file())
 }
 
 impl Line {

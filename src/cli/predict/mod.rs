@@ -20,6 +20,7 @@ use crate::infer::manifest::Shard;
 use crate::infer::outlines::OutlineSettings;
 use crate::infer::products::{CONFIDENCE_THRESHOLD, OUTLINES_FILE, ProbabilityType, ProductSettings};
 use crate::raster::shapes::check_extension;
+use crate::report::REPORT_FILE;
 
 /// Map the glaciers of a scene, or of many.
 ///
@@ -40,6 +41,7 @@ Examples:
   glavitu predict --model regions.safetensors --optical scene.tif --elevation dem.tif --region HMA -o result
   glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --aoi basin.gpkg --resume -o result
   glavitu predict --model global.safetensors --manifest scenes.csv --shard 2/5 -o results
+  glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --report -o result
 
 A manifest is a CSV with a header and commas between columns, or a JSON array of objects; only `id` is always needed:
   id                               the scene's name: letters, digits, '.', '_', '-'; its results go to FOLDER/ID
@@ -112,6 +114,9 @@ pub struct PredictArgs {
     /// Go on with an interrupted scene: repeat the command that was interrupted and add this
     #[arg(long)]
     resume: bool,
+    /// Write report.html too: map with layers, table of outlines, how it was made; one file that any browser opens
+    #[arg(long)]
+    report: bool,
     /// Print run.json, or summary.json of many scenes, to standard output
     #[arg(long)]
     json: bool,
@@ -133,6 +138,11 @@ enum ProbabilityTypeOption {
 
 /// The file that says how the others were made.
 const REPORT: &str = "run.json";
+
+/// The files that tell of the others.
+fn documents(args: &PredictArgs) -> impl Iterator<Item = &'static str> + use<> {
+    [REPORT].into_iter().chain(args.report.then_some(REPORT_FILE))
+}
 
 /// Set by Ctrl-C; looked at between batches.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -175,7 +185,7 @@ impl PredictArgs {
         let settings = self.products(None);
         settings.outlines.check()?;
         let mut names = settings.names();
-        names.push(REPORT.to_owned());
+        names.extend([REPORT, REPORT_FILE].map(str::to_owned));
         for name in &self.outlines {
             let is_plain = PathBuf::from(name).file_name().is_some_and(|file| file == name.as_str());
             if !is_plain || name.starts_with('.') {

@@ -12,7 +12,7 @@ use crate::atomic_file::{StagedFiles, check_replaceable};
 use crate::cli::assumed_crs::parse_crs;
 use crate::cli::output_file::check_writable;
 use crate::cli::predict::engine::{Engine, Ready};
-use crate::cli::predict::{PredictArgs, REPORT, identity, stop_if_interrupted};
+use crate::cli::predict::{PredictArgs, REPORT, documents, identity, stop_if_interrupted};
 use crate::cli::print_line;
 use crate::cli::scene_args::SceneArgs;
 use crate::error::Error;
@@ -25,6 +25,8 @@ use crate::infer::products::{Labels, ProductSummary, stage_products};
 use crate::infer::scene::Scene;
 use crate::infer::spool::{Earlier, Spool};
 use crate::raster::{Grid, Transformer};
+use crate::report::REPORT_FILE;
+use crate::report::predicted::{self, Predicted};
 
 /// A scene to be mapped.
 pub(super) struct Job {
@@ -78,12 +80,9 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
 /// Finds out before computing whether all files can be made.
 pub(super) fn check_folder(args: &PredictArgs, folder: &Path) -> Result<(), Error> {
     check_writable(folder)?;
-    args.products(None)
-        .names()
-        .iter()
-        .map(String::as_str)
-        .chain([REPORT])
-        .try_for_each(|name| check_replaceable(&folder.join(name)))
+    let names = args.products(None).names();
+    let documents = documents(args).map(str::to_owned);
+    names.into_iter().chain(documents).try_for_each(|name| check_replaceable(&folder.join(name)))
 }
 
 /// Maps one scene. After an error the output folder is as it was, but for rows that an interrupted run can go on from.
@@ -148,14 +147,18 @@ impl Work<'_> {
         }
         let mut all = || {
             let counts = self.predict(ready, &mut spool)?;
-            let predicted = start.elapsed();
+            let computed = start.elapsed();
             let mut staged = StagedFiles::new();
             let summary = self.stage(ready, &mut spool, &mut staged)?;
-            let times = [opened, loaded, predicted, start.elapsed()];
+            let times = [opened, loaded, computed, start.elapsed()];
             let report = self.report(ready, counts, before, &summary, times)?;
             staged.stage_bytes(output.join(REPORT), format!("{report:#}\n").as_bytes())?;
             stop_if_interrupted()?;
             staged.publish()?;
+            if args.report {
+                let made = Predicted { folder: output, run: &report, imagery: &summary.imagery };
+                predicted::report(&made)?.write(&output.join(REPORT_FILE))?;
+            }
             Ok(Mapped { report, summary })
         };
         let result: Result<Mapped, Error> = all();

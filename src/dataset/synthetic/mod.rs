@@ -46,6 +46,9 @@ pub const SIDES: std::ops::RangeInclusive<usize> = 16..=4096;
 /// The optical bands, in the order of the network's input.
 pub const BANDS: [&str; 6] = ["blue", "green", "red", "NIR", "SWIR1", "SWIR2"];
 
+/// Names of the same bands of Sentinel-2.
+pub const SENTINEL_2: [&str; 6] = ["B02", "B03", "B04", "B8A", "B11", "B12"];
+
 /// Names of the regions that can be generated.
 #[must_use]
 pub fn region_names() -> Vec<String> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::{BANDS, Tile, preview, region};
+use super::{BANDS, SENTINEL_2, Tile, preview, region};
 use crate::atomic_file::StagedFiles;
 use crate::error::Result;
 use crate::model::Feature;
@@ -12,7 +12,7 @@ use crate::raster::area::{Area, area};
 use crate::raster::geopackage::{Column, ColumnType, Layer, Value, Writer};
 use crate::raster::polygons::{Polygon, Regions};
 use crate::raster::quicklook::write_png;
-use crate::raster::{Crs, Grid, Metadata, Transformer, write_bands, write_bytes, write_floats};
+use crate::raster::{Crs, Grid, Metadata, Transformer, write_bands, write_bytes, write_digital_numbers, write_floats};
 
 /// Side of a scene's pixel in metres.
 const PIXEL: f64 = 30.0;
@@ -106,6 +106,26 @@ impl SyntheticScene {
             write_bytes(path, &self.grid, &self.truth, UNLABELLED, &metadata("glacier (1), other (0)"))
         })?;
         staged.stage(folder.join("outlines.gpkg"), |path| self.write_outlines(path))
+    }
+
+    /// Stages the optical bands as Sentinel-2 products have them since 2022: [`SENTINEL_2`], a file each, digital numbers of `10000 reflectance + 1000`, 0
+    /// without data, and nothing in the files that says so.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn stage_sentinel_2(&self, folder: &Path, staged: &mut StagedFiles) -> Result<()> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=65535")]
+        let number = |reflectance: f32| {
+            if reflectance.is_nan() { 0 } else { (reflectance * 10_000.0 + 1000.0).round().clamp(1.0, 65_535.0) as u16 }
+        };
+        for (name, band) in SENTINEL_2.into_iter().zip(self.optical()) {
+            let values: Vec<u16> = band.iter().map(|reflectance| number(*reflectance)).collect();
+            let metadata = Metadata { description: None, items: self.origin() };
+            staged.stage(folder.join(format!("{name}.tif")), |path| {
+                write_digital_numbers(path, &self.grid, &values, &metadata)
+            })?;
+        }
+        Ok(())
     }
 
     /// Stages a picture of the scene, in false and in true colours, as `target`.

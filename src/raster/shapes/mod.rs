@@ -166,6 +166,23 @@ impl PixelShapes {
         }
     }
 
+    /// How many polygons there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.polygons.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.polygons.is_empty()
+    }
+
+    /// The rings of all polygons.
+    pub fn rings(&self) -> impl Iterator<Item = &[(f64, f64)]> {
+        self.polygons.iter().flatten().map(Vec::as_slice)
+    }
+
     /// The least and the largest column and row of all vertices: left, top, right, bottom. `None` if there are none.
     #[must_use]
     pub fn bounds(&self) -> Option<[f64; 4]> {
