@@ -58,7 +58,7 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     /// What a tile file would say.
-    pub(crate) fn of(header: &TileHeader) -> Self {
+    pub(crate) fn of(header: &TileHeader, attributes: &BTreeMap<String, String>) -> Self {
         Self {
             region: header.region.clone(),
             subregion: Some(header.subregion.clone()),
@@ -74,7 +74,7 @@ impl Sidecar {
             xmax: Some(header.xmax),
             ymin: Some(header.ymin),
             ymax: Some(header.ymax),
-            attributes: BTreeMap::new(),
+            attributes: attributes.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
         }
     }
 
