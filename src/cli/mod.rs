@@ -14,6 +14,7 @@ pub mod dataset;
 mod device_args;
 pub mod devices;
 pub mod evaluate;
+mod evaluate_outlines;
 mod evaluate_tiles;
 pub mod export;
 pub mod forward;

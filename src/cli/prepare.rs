@@ -1,5 +1,6 @@
 //! `glavitu prepare`: scenes and outlines to tiles to train on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use crate::dataset::prepare::{
 };
 use crate::dataset::tile_folder::read_statistics;
 use crate::error::Error;
-use crate::infer::manifest::read_manifest;
+use crate::infer::manifest::{is_date, read_manifest};
 use crate::model::Normalisation;
 use crate::raster::shapes::{Features, Format};
 use crate::raster::{Crs, Shapes};
@@ -54,7 +55,7 @@ Examples:
   glavitu prepare --optical scene.tif --elevation dem.tif --inventory rgi.shp --format geotiff -o tiles
   glavitu train --train tiles/train.hdf5 --validation tiles/validation.hdf5 -o run
 
-A manifest is a list of scenes as for `glavitu predict`; its columns `date` and `output` are not needed, and `region` counts more than the options.")]
+A manifest is a list of scenes as for `glavitu predict`; its column `output` is not needed, and `region`, `date` and `sensor` count more than the options.")]
 pub struct PrepareArgs {
     #[command(flatten)]
     scene: SceneArgs,
@@ -89,6 +90,12 @@ pub struct PrepareArgs {
     /// The subregion likewise; as the region's attribute if not given
     #[arg(long, value_name = "COLUMN", requires = "region_attribute")]
     subregion_attribute: Option<String>,
+    /// When the scene was taken; the tiles get it as an attribute, by which `glavitu evaluate --group-by year` groups
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    date: Option<String>,
+    /// What took the scene, such as "Landsat 8"; the tiles get it as an attribute
+    #[arg(long, value_name = "NAME")]
+    sensor: Option<String>,
     /// Polygons of regions
     #[arg(long, value_name = "FILE", requires = "region_attribute", value_hint = ValueHint::FilePath)]
     region_layer: Option<PathBuf>,
@@ -254,11 +261,29 @@ fn regions(args: &PrepareArgs, assumed: Option<&Crs>) -> Result<Regions, Error> 
 }
 
 fn scenes(args: &PrepareArgs) -> Result<Vec<SceneToPrepare>, Error> {
+    if let Some(date) = args.date.as_deref().filter(|date| !is_date(date)) {
+        return Err(Error::bad_argument(format!("--date {date}"), "a day as YYYY-MM-DD", "correct the date"));
+    }
+    // What the manifest tells counts more.
+    let attributes = |date: Option<String>, sensor: Option<String>| -> BTreeMap<String, String> {
+        let told = [("date", date.or(args.date.clone())), ("sensor", sensor.or(args.sensor.clone()))];
+        told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    };
     match &args.manifest {
-        None => Ok(vec![SceneToPrepare { id: "scene".into(), files: args.scene.files(), region: None }]),
+        None => Ok(vec![SceneToPrepare {
+            id: "scene".into(),
+            files: args.scene.files(),
+            region: None,
+            attributes: attributes(None, None),
+        }]),
         Some(manifest) => Ok(read_manifest(manifest)?
             .into_iter()
-            .map(|scene| SceneToPrepare { id: scene.id, files: scene.files, region: scene.region })
+            .map(|scene| SceneToPrepare {
+                id: scene.id,
+                files: scene.files,
+                region: scene.region,
+                attributes: attributes(scene.date, scene.sensor),
+            })
             .collect()),
     }
 }

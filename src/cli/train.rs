@@ -62,6 +62,15 @@ pub struct TrainArgs {
     /// Take tiles of these subregions only
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     subregions: Option<Vec<String>>,
+    /// Leave tiles of these regions out
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    exclude_regions: Option<Vec<String>>,
+    /// Take tiles of these sensors only (their attribute 'sensor')
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    sensors: Option<Vec<String>>,
+    /// Leave tiles of these sensors out
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    exclude_sensors: Option<Vec<String>>,
     /// The features of the model: optical, dem, co_pol_sar, cross_pol_sar, in_sar, thermal; optical,dem if not given
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     features: Option<Vec<Feature>>,
@@ -278,6 +287,9 @@ fn flags(args: &TrainArgs) -> Result<Table> {
         |names: &Option<Vec<String>>| names.clone().map(|n| Value::Array(n.into_iter().map(Value::from).collect()));
     set("regions", list(&args.regions));
     set("subregions", list(&args.subregions));
+    set("exclude_regions", list(&args.exclude_regions));
+    set("sensors", list(&args.sensors));
+    set("exclude_sensors", list(&args.exclude_sensors));
     set("model.features", list(&args.features.as_ref().map(|f| f.iter().map(|f| f.name().to_owned()).collect())));
     set("epochs", args.epochs.map(Value::from));
     set("batch", args.batch.map(Value::from));

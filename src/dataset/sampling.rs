@@ -28,6 +28,12 @@ pub struct Selection {
     pub regions: Vec<String>,
     /// Subregions to take; empty for all.
     pub subregions: Vec<String>,
+    /// Regions to leave out.
+    pub exclude_regions: Vec<String>,
+    /// Sensors to take, by the tiles' attribute `sensor`; empty for all. Tiles that do not tell theirs are left out then.
+    pub sensors: Vec<String>,
+    /// Sensors to leave out.
+    pub exclude_sensors: Vec<String>,
     /// The features of the model, in its order. Tiles without one of them are left out.
     pub features: Vec<Feature>,
     /// Side of a patch in pixels.
@@ -45,6 +51,9 @@ impl Selection {
         Self {
             regions: Vec::new(),
             subregions: Vec::new(),
+            exclude_regions: Vec::new(),
+            sensors: Vec::new(),
+            exclude_sensors: Vec::new(),
             features,
             tile: 384,
             location: Location::None,
@@ -54,7 +63,26 @@ impl Selection {
 
     fn takes(&self, tile: &TileInfo) -> bool {
         let named = |names: &[String], name: &String| names.is_empty() || names.contains(name);
-        named(&self.regions, &tile.region) && named(&self.subregions, &tile.subregion)
+        let sensor = tile.attribute("sensor");
+        let is_any = |sensors: &[String]| sensor.is_some_and(|own| sensors.iter().any(|name| name == own));
+        named(&self.regions, &tile.region)
+            && named(&self.subregions, &tile.subregion)
+            && !self.exclude_regions.contains(&tile.region)
+            && (self.sensors.is_empty() || is_any(&self.sensors))
+            && !is_any(&self.exclude_sensors)
+    }
+
+    /// What was asked for, in words.
+    fn describe(&self) -> String {
+        let parts = [
+            ("", &self.regions),
+            ("", &self.subregions),
+            ("other than ", &self.exclude_regions),
+            ("of the sensors ", &self.sensors),
+            ("not of the sensors ", &self.exclude_sensors),
+        ];
+        let named = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        named.map(|(before, names)| format!("{before}{}", names.join(", "))).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -281,13 +309,18 @@ fn nothing_chosen(files: &[TileFile], selection: &Selection) -> Error {
     let (found, expected, remedy) = if all.is_empty() {
         ("no tile file".to_owned(), "at least one".to_owned(), "name the tile files")
     } else if !all.iter().any(|t| selection.takes(t)) {
-        let mut wanted = selection.regions.clone();
-        wanted.extend(selection.subregions.iter().cloned());
         let regions = counts(&mut all.iter().map(|t| t.region.clone()));
         let subregions = counts(&mut all.iter().map(|t| t.subregion.clone()));
+        let by_sensor = !selection.sensors.is_empty() || !selection.exclude_sensors.is_empty();
+        let sensors = if by_sensor {
+            let told = all.iter().map(|t| t.attribute("sensor").unwrap_or("not told").to_owned());
+            format!("; sensors {}", counts(&mut told.into_iter()))
+        } else {
+            String::new()
+        };
         (
-            format!("no tile in {}", wanted.join(", ")),
-            format!("regions (and number of tiles) {regions}; subregions {subregions}"),
+            format!("no tile in {}", selection.describe()),
+            format!("regions (and number of tiles) {regions}; subregions {subregions}{sensors}"),
             "choose among these",
         )
     } else {
@@ -316,5 +349,8 @@ fn warn_of_unused_names(tiles: &[TileInfo], selection: &Selection) {
     }
     for subregion in selection.subregions.iter().filter(|s| !tiles.iter().any(|t| t.subregion == **s)) {
         tracing::warn!("no tile of subregion {subregion} is used");
+    }
+    for sensor in selection.sensors.iter().filter(|s| !tiles.iter().any(|t| t.attribute("sensor") == Some(s))) {
+        tracing::warn!("no tile of sensor {sensor} is used");
     }
 }

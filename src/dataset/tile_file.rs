@@ -1,13 +1,13 @@
 //! Tile files: the published training data (HDF5), read in windows. Folders of GeoTIFF tiles ([`super::tile_folder`]) open as one, too.
 //!
-//! A file has one group per tile, named `<subregion>-row-col`, with attributes (region, subregion, place, padding) and one array
+//! A file has one group per tile, named `<subregion>-row-col`, with attributes (region, subregion, place, padding, and any others) and one array
 //! (height, width, channels) per feature, plus `outlines`: glacier labels, one-hot over (other, glacier), (0, 0) where nothing is known.
 //! Values are float64 or float32 and already normalised. Arrays are contiguous or in chunks, compressed or not.
 //!
 //! The published files have up to 243 GB, so opening reads descriptions only, and a window costs about its own bytes (or those of
 //! the chunks it touches). The one cache holds up to 64 MiB of unpacked chunks per file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,26 @@ const CHUNK_CACHE: usize = 64 << 20;
 const LARGEST_CHUNK: usize = 256 << 20;
 /// The largest side of a tile; it keeps products of sides far from overflow.
 const LARGEST_SIDE: u64 = 1 << 20;
+/// The most attributes of a tile beside the fixed ones, and the longest name and text in bytes; others are left out.
+pub(crate) const MOST_ATTRIBUTES: usize = 64;
+const LONGEST_ATTRIBUTE: usize = 200;
+/// Attributes with a meaning of their own. `tile_name` repeats the name.
+const FIXED: [&str; 14] = [
+    "region",
+    "subregion",
+    "tile_name",
+    "epsg",
+    "height",
+    "width",
+    "original_height",
+    "original_width",
+    "padding_height",
+    "padding_width",
+    "xmin",
+    "xmax",
+    "ymin",
+    "ymax",
+];
 
 /// An array of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,9 +111,17 @@ pub struct TileInfo {
     pub features: Vec<Feature>,
     /// Whether the tile has labels.
     pub labelled: bool,
+    /// All other texts and numbers that the file gives, such as `sensor` and `date`, as text. Long ones are left out, and those beyond the first 64.
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl TileInfo {
+    /// An attribute, whatever the case of its name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
     /// Latitude and longitude, in degrees, of a position in pixels from the top left corner of the stored arrays.
     ///
     /// The file's box is that of the original pixels: in the published layout its sides are `original_height` and `original_width` pixels
@@ -382,7 +410,20 @@ impl Description<'_> {
             .collect();
         let labelled = arrays.iter().any(|(array, _)| *array == TileArray::Outlines);
         let name = self.tile.to_owned();
-        let info = TileInfo { name, region, subregion, height, width, padding, original, place, features, labelled };
+        let attributes = text.others();
+        let info = TileInfo {
+            name,
+            region,
+            subregion,
+            height,
+            width,
+            padding,
+            original,
+            place,
+            features,
+            labelled,
+            attributes,
+        };
         Ok((info, arrays))
     }
 
@@ -413,7 +454,34 @@ struct Texts<'a> {
     attributes: &'a [Attribute],
 }
 
+/// Whether an attribute is kept: it has no meaning of its own, and is short.
+pub(crate) fn is_kept(name: &str, value: &str) -> bool {
+    !name.is_empty()
+        && !FIXED.contains(&name)
+        && name.len() <= LONGEST_ATTRIBUTE
+        && !value.is_empty()
+        && value.len() <= LONGEST_ATTRIBUTE
+}
+
 impl Texts<'_> {
+    /// Texts and numbers without a meaning of their own. What is neither, or cannot be read, is left out: nothing depends on it.
+    fn others(&self) -> BTreeMap<String, String> {
+        let value = |attribute: &Attribute| match attribute.datatype {
+            Datatype::FixedPoint { .. } | Datatype::FloatingPoint { .. } => {
+                attribute.read_as_f64().ok().filter(|value| value.is_finite()).map(|value| value.to_string())
+            }
+            _ => attribute.read_string().ok().map(|text| text.trim().to_owned()),
+        };
+        let one = |attribute: &&Attribute| attribute.num_elements().is_ok_and(|count| count == 1);
+        self.attributes
+            .iter()
+            .filter(one)
+            .filter_map(|attribute| Some((attribute.name.clone(), value(attribute)?)))
+            .filter(|(name, value)| is_kept(name, value))
+            .take(MOST_ATTRIBUTES)
+            .collect()
+    }
+
     fn string(&self, name: &str) -> Result<Option<String>> {
         let Some(attribute) = self.attributes.iter().find(|a| a.name == name) else { return Ok(None) };
         let text = attribute

@@ -2,10 +2,12 @@
 //!
 //! A folder has one folder per tile, which has a GeoTIFF for each array: `optical.tif` (six bands), `dem.tif` (elevation in metres, slope in degrees),
 //! `co_pol_sar.tif`, `cross_pol_sar.tif`, `in_sar.tif`, `thermal.tif`, in physical values, and `outlines.tif` (one band: 1 glacier, 0 other, 255 or nodata
-//! not labelled). They hold the tile's own pixels; `tile.json` gives region and subregion, and how much padding is put around on reading. Without it the
+//! not labelled). They hold the tile's own pixels; `tile.json` gives region and subregion, how much padding is put around on reading, and any other `attributes`
+//! (texts and numbers by name). Without it the
 //! region is `unknown`, there is no padding, and the place is the rasters' own. `normalisation.json` beside the tiles has the statistics to normalise
 //! with; without it they are the published ones.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prepare::region::{UNKNOWN, apart};
 use super::prepare::tile::interleaved;
-use super::tile_file::{TileArray, TileBox, TileInfo, TileWindow};
+use super::tile_file::{MOST_ATTRIBUTES, TileArray, TileBox, TileInfo, TileWindow, is_kept};
 use super::tile_writer::TileHeader;
 use crate::error::{Error, Result};
 use crate::infer::normalise::normalise;
@@ -49,11 +51,14 @@ pub(crate) struct Sidecar {
     xmax: Option<f64>,
     ymin: Option<f64>,
     ymax: Option<f64>,
+    /// Texts and numbers by which results may be grouped, such as `sensor` and `date`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, serde_json::Value>,
 }
 
 impl Sidecar {
     /// What a tile file would say.
-    pub(crate) fn of(header: &TileHeader) -> Self {
+    pub(crate) fn of(header: &TileHeader, attributes: &BTreeMap<String, String>) -> Self {
         Self {
             region: header.region.clone(),
             subregion: Some(header.subregion.clone()),
@@ -69,6 +74,7 @@ impl Sidecar {
             xmax: Some(header.xmax),
             ymin: Some(header.ymin),
             ymax: Some(header.ymax),
+            attributes: attributes.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
         }
     }
 
@@ -96,6 +102,18 @@ impl Sidecar {
         }
         info.subregion = self.subregion.filter(|name| !name.is_empty()).unwrap_or_else(|| self.region.clone());
         info.region = self.region;
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => Some(text.trim().to_owned()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        info.attributes = self
+            .attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, text(value)?)))
+            .filter(|(name, value)| is_kept(name, value))
+            .take(MOST_ATTRIBUTES)
+            .collect();
         if let (Some(west), Some(east), Some(south), Some(north)) = (self.xmin, self.xmax, self.ymin, self.ymax) {
             info.place =
                 Some(TileBox { epsg: f64::from(self.epsg.unwrap_or(4326)), edges: [west, east, south, north] });
@@ -229,6 +247,7 @@ fn describe(folder: &Path, name: &str) -> Result<TileInfo> {
         place: None,
         features: Vec::new(),
         labelled: false,
+        attributes: BTreeMap::new(),
     };
     let mut grid: Option<Grid> = None;
     for array in TileArray::all() {

@@ -112,7 +112,7 @@ proptest! {
         let text = if plain { value } else { format!("{{\"region\": \"A\", \"{name}\": {number}}}") };
         let mut info = TileInfo {
             name: "A".into(), region: "A".into(), subregion: "A".into(), height: 3, width: 4, padding: (0, 0), original: (3, 4),
-            place: None, features: Vec::new(), labelled: true,
+            place: None, features: Vec::new(), labelled: true, attributes: Default::default(),
         };
         if let Ok(sidecar) = parse(text.as_bytes())
             && sidecar.apply(&mut info).is_ok()

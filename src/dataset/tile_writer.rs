@@ -92,12 +92,33 @@ impl TileWriter {
     /// A name that is empty, has a `/` or a NUL, or is there already; sizes that do not fit each other (after which the writer goes on as
     /// if nothing had been added); or the disk is full.
     pub fn add(&mut self, header: &TileHeader, arrays: &[(&str, usize, &[f64])]) -> Result<()> {
+        self.add_with(header, &BTreeMap::new(), arrays)
+    }
+
+    /// [`TileWriter::add`] with more attributes: texts by name, such as `sensor` and `date`.
+    ///
+    /// # Errors
+    /// As [`TileWriter::add`]; also for an attribute without a name, with one that the header has, or with a NUL.
+    pub fn add_with(
+        &mut self,
+        header: &TileHeader,
+        more: &BTreeMap<String, String>,
+        arrays: &[(&str, usize, &[f64])],
+    ) -> Result<()> {
         self.check_unbroken()?;
         self.check_header(header)?;
         let mut sorted = arrays.to_vec();
         sorted.sort_unstable_by_key(|&(name, ..)| name);
         self.check_arrays(header, &sorted)?;
-        let attributes = attributes(header).map_err(|e| self.refusal(header, e.0, e.1))?;
+        let mut attributes = attributes(header).map_err(|e| self.refusal(header, e.0, e.1))?;
+        for (name, value) in more {
+            let is_there = attributes.iter().any(|(own, _)| own == name);
+            if is_there || name.is_empty() || name.contains('\0') || value.contains('\0') {
+                let expected = "another name, and text without NUL".into();
+                return Err(self.refusal(header, format!("the attribute {name:?}"), expected));
+            }
+            attributes.push((name, Attribute::Text(value)));
+        }
         self.broken = true;
         let address = self.write(header, &attributes, &sorted).map_err(|e| Error::io("write", &self.target, e))?;
         self.broken = false;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::raster::shapes::Format;
-use crate::raster::{Crs, Grid, RasterFile, Shapes};
+use crate::raster::{Crs, Grid, PixelShapes, RasterFile, Shapes};
 
 /// The class of a pixel that is a glacier.
 pub const GLACIER: u8 = 1;
@@ -16,7 +16,7 @@ pub const OTHER: u8 = 0;
 pub const UNKNOWN: u8 = 255;
 
 /// What the classes of a layer were made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A raster of 1, 0 and 255 or nodata.
@@ -81,21 +81,12 @@ impl Source {
     pub fn predicted(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
         match self {
             Self::Raster(file) => {
-                if file.bands()[0].description.as_deref() == Some("confidence") {
-                    let remedy = "give the outlines.tif or probability.tif beside it";
-                    return Err(Error::bad_file(
-                        file.path(),
-                        "a raster of confidences",
-                        "classes or probabilities",
-                        remedy,
-                    ));
-                }
+                refuse_confidences(file)?;
                 let values = file.read_window(0, file.grid().window())?;
                 let has_classes = values.iter().all(|v| class(*v).is_some());
-                if has_classes || !values.iter().all(|v| v.is_nan() || (0.0..=1.0).contains(v)) {
-                    return Ok((Kind::Classes, classes(file, &values)?));
+                if has_classes || !values.iter().all(|v| is_probability(*v)) {
+                    return Ok((Kind::Classes, classes(file, 0, &values)?));
                 }
-                let cut = |v: f32| if v.is_nan() { UNKNOWN } else { u8::from(v > 0.5) };
                 Ok((Kind::Probability, values.into_iter().map(cut).collect()))
             }
             Self::Polygons(path, shapes) => Ok((Kind::Polygons, burnt(path, shapes, grid, assumed)?)),
@@ -109,12 +100,9 @@ impl Source {
     pub fn reference(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
         match self {
             Self::Raster(file) => {
-                let classes = classes(file, &file.read_window(0, file.grid().window())?)?;
+                let classes = classes(file, 0, &file.read_window(0, file.grid().window())?)?;
                 if !classes.contains(&OTHER) && classes.contains(&UNKNOWN) {
-                    tracing::warn!(
-                        "{}: no pixel is 0 (other), so nothing can be predicted wrongly there; is 0 marked as nodata?",
-                        file.path().display()
-                    );
+                    warn_of_no_other(file.path());
                 }
                 Ok((Kind::Classes, classes))
             }
@@ -144,7 +132,7 @@ pub(super) fn with_crs(grid: &Grid, assumed: Option<&Crs>) -> Grid {
 }
 
 /// The class that a value stands for.
-fn class(value: f32) -> Option<u8> {
+pub(super) fn class(value: f32) -> Option<u8> {
     if value == 1.0 {
         Some(GLACIER)
     } else if value == 0.0 {
@@ -156,13 +144,30 @@ fn class(value: f32) -> Option<u8> {
     }
 }
 
-fn classes(file: &RasterFile, values: &[f32]) -> Result<Vec<u8>> {
+pub(super) fn is_probability(value: f32) -> bool {
+    value.is_nan() || (0.0..=1.0).contains(&value)
+}
+
+/// The class of a probability, as `glavitu predict` decides.
+pub(super) fn cut(probability: f32) -> u8 {
+    if probability.is_nan() { UNKNOWN } else { u8::from(probability > 0.5) }
+}
+
+pub(super) fn warn_of_no_other(path: &Path) {
+    tracing::warn!(
+        "{}: no pixel is 0 (other), so nothing can be predicted wrongly there; is 0 marked as nodata?",
+        path.display()
+    );
+}
+
+/// The classes of whole rows, of which the first is `row`.
+pub(super) fn classes(file: &RasterFile, row: usize, values: &[f32]) -> Result<Vec<u8>> {
     let width = file.grid().width.max(1);
     let classes = values.iter().enumerate().map(|(i, value)| {
         class(*value).ok_or_else(|| {
             Error::bad_file(
                 file.path(),
-                format!("the value {value} in row {}, column {}", i / width + 1, i % width + 1),
+                format!("the value {value} in row {}, column {}", row + i / width + 1, i % width + 1),
                 "1 for glacier, 0 for other, and 255 or nodata for unknown",
                 "reclassify the raster, for example with gdal_calc.py",
             )
@@ -172,9 +177,42 @@ fn classes(file: &RasterFile, values: &[f32]) -> Result<Vec<u8>> {
 }
 
 fn burnt(path: &Path, shapes: &Shapes, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<u8>> {
+    placed(path, shapes, grid, assumed)?;
     let classes: Vec<u8> = shapes.burn(grid, assumed)?.into_iter().map(u8::from).collect();
     if !classes.contains(&GLACIER) {
-        tracing::warn!("{}: no polygon covers the centre of a pixel; is it the right file?", path.display());
+        warn_of_no_pixel(path);
     }
     Ok(classes)
+}
+
+/// Polygons on the pixels of a grid.
+///
+/// # Errors
+/// They cannot be put on it, or all lie beside it: then they are of another place.
+pub(super) fn placed(path: &Path, shapes: &Shapes, grid: &Grid, assumed: Option<&Crs>) -> Result<PixelShapes> {
+    let placed = shapes.on_grid(grid, assumed)?;
+    let (width, height) = (grid.width as f64, grid.height as f64);
+    let meets = |[left, top, right, bottom]: [f64; 4]| left < width && right > 0.0 && top < height && bottom > 0.0;
+    if !placed.bounds().is_some_and(meets) {
+        return Err(Error::bad_file(
+            path,
+            "polygons that all lie beside the raster",
+            "polygons of the same place",
+            "check that the files belong together, and their CRSs; for a place without glaciers, give a raster of zeros",
+        ));
+    }
+    Ok(placed)
+}
+
+pub(super) fn warn_of_no_pixel(path: &Path) {
+    tracing::warn!("{}: no polygon covers the centre of a pixel; is it the right file?", path.display());
+}
+
+/// Refuses rasters that are not of classes or probabilities.
+pub(super) fn refuse_confidences(file: &RasterFile) -> Result<()> {
+    if file.bands().first().and_then(|band| band.description.as_deref()) == Some("confidence") {
+        let remedy = "give the outlines.tif or probability.tif beside it";
+        return Err(Error::bad_file(file.path(), "a raster of confidences", "classes or probabilities", remedy));
+    }
+    Ok(())
 }

@@ -11,7 +11,8 @@
 //! | `co_pol_sar`, `cross_pol_sar`, `in_sar` | one or two files |
 //! | `thermal` | one file |
 //! | `region` | a region of the model |
-//! | `date` | when the scene was taken, as 2020-08-16; carried into the results |
+//! | `date` | when the scene was taken, as 2020-08-16; carried into the results and into prepared tiles |
+//! | `sensor` | what took it, such as `Landsat 8`; carried into prepared tiles |
 //! | `output` | the folder of the results, relative to the output folder |
 //!
 //! Files are relative to the manifest.
@@ -41,6 +42,8 @@ pub struct ManifestScene {
     pub region: Option<String>,
     /// When it was taken, as YYYY-MM-DD.
     pub date: Option<String>,
+    /// What took it.
+    pub sensor: Option<String>,
     /// Where its results go, relative to the output folder.
     pub output: PathBuf,
 }
@@ -91,11 +94,12 @@ struct Row {
     thermal: Option<String>,
     region: Option<String>,
     date: Option<String>,
+    sensor: Option<String>,
     output: Option<String>,
 }
 
 /// The columns, as they are called in both formats.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "id",
     "optical",
     "elevation",
@@ -106,6 +110,7 @@ const COLUMNS: [&str; 11] = [
     "thermal",
     "region",
     "date",
+    "sensor",
     "output",
 ];
 
@@ -211,6 +216,7 @@ fn csv_rows(bytes: &[u8]) -> std::result::Result<Vec<Row>, String> {
                 "thermal" => row.thermal = one(),
                 "region" => row.region = one(),
                 "date" => row.date = one(),
+                "sensor" => row.sensor = one(),
                 _ => row.output = one(),
             }
         }
@@ -243,13 +249,14 @@ fn scene(row: Row, folder: &Path) -> std::result::Result<ManifestScene, String> 
         },
         region: row.region,
         date: row.date,
+        sensor: row.sensor.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
         output: row.output.map_or_else(|| PathBuf::from(&id), PathBuf::from),
         id,
     })
 }
 
 /// A day of the calendar as YYYY-MM-DD (ISO 8601), without blanks around it.
-fn is_date(text: &str) -> bool {
+pub(crate) fn is_date(text: &str) -> bool {
     text.len() == 10 && Day::parse(text).is_ok()
 }
 

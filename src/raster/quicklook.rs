@@ -80,6 +80,13 @@ pub struct Mark<'a> {
     pub name: &'a str,
 }
 
+/// How many pixels of each part of a picture have each mark.
+#[derive(Debug, Clone)]
+pub struct MarkCounts {
+    counts: Vec<u32>,
+    pixels: usize,
+}
+
 impl Quicklook {
     /// A picture of a scene of `height` x `width` pixels; pixels with a confidence below `threshold` are hatched (none for 0).
     ///
@@ -185,16 +192,46 @@ impl Quicklook {
                 format!("{} x {}", self.width, self.height),
             ));
         }
+        let mut counts = self.mark_counts(marks);
+        self.count_marks(&mut counts, classes, marks)?;
+        Ok(self.draw_mark_counts(&counts, marks, caption))
+    }
+
+    /// No pixel counted yet, for [`Quicklook::count_marks`].
+    #[must_use]
+    pub fn mark_counts(&self, marks: &[Mark<'_>]) -> MarkCounts {
+        MarkCounts { counts: vec![0; self.cells.len() * marks.len()], pixels: 0 }
+    }
+
+    /// Counts the classes of the next rows, so that no more than the picture is in memory.
+    ///
+    /// # Errors
+    /// These are not whole rows, or more than the scene has.
+    pub fn count_marks(&self, found: &mut MarkCounts, classes: &[u8], marks: &[Mark<'_>]) -> Result<()> {
+        let all = self.width * self.height;
+        if !classes.len().is_multiple_of(self.width) || classes.len() > all - found.pixels {
+            return Err(Error::shape(
+                "draw a picture",
+                format!("{} classes after {}", classes.len(), found.pixels),
+                format!("{} x {}", self.width, self.height),
+            ));
+        }
         // In a reduced scene a cell has several classes, each with its part of the cell.
-        let mut counts = vec![0_u32; self.cells.len() * marks.len()];
-        for (i, class) in classes.iter().enumerate() {
+        for (i, class) in (found.pixels..).zip(classes) {
             if let Some(mark) = marks.iter().position(|mark| mark.value == *class) {
                 let cell = i / self.width / self.factor * self.cells_wide + i % self.width / self.factor;
-                counts[cell * marks.len() + mark] += 1;
+                found.counts[cell * marks.len() + mark] += 1;
             }
         }
+        found.pixels += classes.len();
+        Ok(())
+    }
+
+    /// [`Quicklook::draw_marks`] of classes that were counted with the same marks.
+    #[must_use]
+    pub fn draw_mark_counts(&self, found: &MarkCounts, marks: &[Mark<'_>], caption: &Caption<'_>) -> RgbImage {
         let scene = self.ground(|colour, _, cell| {
-            let counts = &counts[cell * marks.len()..][..marks.len()];
+            let counts = &found.counts[cell * marks.len()..][..marks.len()];
             let valid = self.cells[cell].valid.max(1) as f32;
             marks.iter().zip(counts).fold(colour, |under, (mark, count)| {
                 mix(under, Rgb(mark.colour), mark.opacity * (*count as f32 / valid).min(1.0))
@@ -202,7 +239,7 @@ impl Quicklook {
         });
         let item =
             |mark: &Mark<'_>| Item { symbol: Symbol::Mark(Rgb(mark.colour), mark.opacity), text: mark.name.to_owned() };
-        Ok(self.frame(&scene, caption, marks.iter().map(item).collect(), "Not counted"))
+        self.frame(&scene, caption, marks.iter().map(item).collect(), "Not counted")
     }
 
     /// The scene in its colours, which `change` may alter by place in the picture and number of the cell; gaps as a chequerboard.

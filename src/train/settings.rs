@@ -58,6 +58,15 @@ pub struct TrainSettings {
     pub regions: Vec<String>,
     /// Take tiles of these subregions only; empty for all.
     pub subregions: Vec<String>,
+    /// Leave tiles of these regions out, in training and in validation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_regions: Vec<String>,
+    /// Take tiles of these sensors only, by their attribute `sensor`; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensors: Vec<String>,
+    /// Leave tiles of these sensors out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_sensors: Vec<String>,
     /// What pixels without a label become.
     pub unlabelled: Unlabelled,
     /// The model to continue from; without one, parameters are drawn.
@@ -178,6 +187,9 @@ impl TrainSettings {
             validation: Vec::new(),
             regions: Vec::new(),
             subregions: Vec::new(),
+            exclude_regions: Vec::new(),
+            sensors: Vec::new(),
+            exclude_sensors: Vec::new(),
             unlabelled: Unlabelled::Ignore,
             from: None,
             epochs: if finetuning { 80 } else { 150 },
@@ -378,6 +390,9 @@ impl TrainSettings {
         Selection {
             regions: self.regions.clone(),
             subregions: self.subregions.clone(),
+            exclude_regions: self.exclude_regions.clone(),
+            sensors: self.sensors.clone(),
+            exclude_sensors: self.exclude_sensors.clone(),
             features: self.model.features.clone(),
             tile: self.model.tile,
             location: self.model.location.clone(),

@@ -142,3 +142,38 @@ fn a_run_continues_with_its_recipe_only() {
         assert!(text.contains(part), "no '{part}' in: {text}");
     }
 }
+
+#[test]
+fn every_shipped_recipe_without_a_region_or_a_sensor() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/generalisation");
+    let mut left_out = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the recipes") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let files = table("train = [\"t.hdf5\"]\nvalidation = [\"v.hdf5\"]\n");
+        let settings =
+            TrainSettings::resolve(&Given { file: Some(path), flags: files, ..Given::default() }).expect("a recipe");
+        let selection = settings.selection();
+        assert_eq!((&selection.regions, &selection.sensors), (&Vec::new(), &Vec::new()));
+        assert_eq!(selection.exclude_regions.len() + selection.exclude_sensors.len(), 1);
+        left_out.extend(selection.exclude_regions);
+        // Nothing else differs from the published recipe.
+        let plain = TrainSettings { exclude_regions: Vec::new(), exclude_sensors: Vec::new(), ..settings.clone() };
+        assert_eq!(plain, flags("").expect("the defaults"));
+    }
+    left_out.sort();
+    let Location::Regions(mut published) = Location::published_regions() else { unreachable!("regions") };
+    published.retain(|region| region != "unknown");
+    assert_eq!(left_out, published);
+}
+
+#[test]
+fn a_run_that_was_begun_without_exclusions_goes_on() {
+    let begun = flags("").expect("the defaults");
+    let text = begun.to_toml().expect("TOML");
+    assert!(!text.contains("exclude") && !text.contains("sensors"), "{text}");
+    let without = flags("exclude_regions = [\"ALP\"]").expect("valid");
+    assert!(without.check_continues(&begun).expect_err("another recipe").to_string().contains("exclude_regions"));
+}

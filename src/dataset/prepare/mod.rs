@@ -48,6 +48,8 @@ pub struct SceneToPrepare {
     pub files: SceneFiles,
     /// The region of all its tiles, where it is told.
     pub region: Option<String>,
+    /// What all its tiles say beside that, such as `sensor` and `date`.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Polygons that label pixels.
@@ -339,7 +341,7 @@ impl Work<'_> {
         let tile_name = format!("{plain}-{row}-{column}");
         let header =
             tile.header(tile_name.clone(), name.region.clone(), name.subregion.clone(), edges, &self.settings.cut);
-        self.output.add(part, tile, &header, &grid, &self.settings.normalisation)?;
+        self.output.add(part, tile, (&header, &given.attributes), &grid, &self.settings.normalisation)?;
         self.sheet.add(part, tile, &self.settings.cut);
         let path = self.output.target(part);
         let file = self.report.files.entry(part).or_insert_with(|| FileReport {

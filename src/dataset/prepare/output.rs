@@ -1,5 +1,6 @@
 //! Prepared tiles on their way into files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,7 @@ impl Output {
         }
     }
 
-    /// Writes a tile; `grid` is that of its own pixels.
+    /// Writes a tile with its attributes; `grid` is that of its own pixels.
     ///
     /// # Errors
     /// A value is not finite, or the disk is full.
@@ -78,7 +79,7 @@ impl Output {
         &mut self,
         part: Part,
         tile: &Tile,
-        header: &TileHeader,
+        (header, attributes): (&TileHeader, &BTreeMap<String, String>),
         grid: &Grid,
         normalisation: &Normalisation,
     ) -> Result<()> {
@@ -96,7 +97,7 @@ impl Output {
                 let arrays = tile.arrays(header, normalisation)?;
                 let arrays: Vec<(&str, usize, &[f64])> =
                     arrays.iter().map(|(name, channels, values)| (*name, *channels, values.as_slice())).collect();
-                writer.add(header, &arrays)
+                writer.add_with(header, attributes, &arrays)
             }
             Self::GeoTiff { growing, used, .. } => {
                 let part_folder = growing.path().join(part.name());
@@ -107,7 +108,7 @@ impl Output {
                     fs::write(&path, text).map_err(|e| Error::io("write", &path, e))?;
                     used[part as usize] = true;
                 }
-                write_rasters(&part_folder.join(&header.name), tile, header, grid)
+                write_rasters(&part_folder.join(&header.name), tile, &Sidecar::of(header, attributes), grid)
             }
         }
     }
@@ -156,7 +157,7 @@ fn band_names(feature: Feature) -> &'static [&'static str] {
     }
 }
 
-fn write_rasters(folder: &Path, tile: &Tile, header: &TileHeader, grid: &Grid) -> Result<()> {
+fn write_rasters(folder: &Path, tile: &Tile, sidecar: &Sidecar, grid: &Grid) -> Result<()> {
     fs::create_dir(folder).map_err(|e| Error::io("create", folder, e))?;
     let mut written = Vec::new();
     for (feature, channels) in &tile.features {
@@ -171,7 +172,7 @@ fn write_rasters(folder: &Path, tile: &Tile, header: &TileHeader, grid: &Grid) -
     write_bytes(&path, grid, &tile.labels, UNLABELLED, &metadata)?;
     written.push(path);
     let path = folder.join(SIDECAR);
-    let text = serde_json::to_vec_pretty(&Sidecar::of(header)).unwrap_or_default();
+    let text = serde_json::to_vec_pretty(sidecar).unwrap_or_default();
     fs::write(&path, text).map_err(|e| Error::io("write", &path, e))?;
     written.push(path);
     // The folder is renamed at the end; then its content must be on the disk.

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, damaged, flatgeobuf, geojson, geopackage, shapefile};
+use super::placement::Placement;
+use super::{Format, PixelShapes, damaged, flatgeobuf, geojson, geopackage, shapefile};
 use crate::error::{Error, Result};
 use crate::raster::crs::Crs;
 use crate::raster::geopackage::{Column, ColumnType, Value};
+use crate::raster::grid::Grid;
 use crate::raster::polygons::{Polygon, Ring};
 
 /// One row of a file of polygons.
@@ -75,6 +77,25 @@ impl Features {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The polygons of some features on the pixels of a grid, as [`super::Shapes::on_grid`] places them.
+    ///
+    /// # Errors
+    /// As [`super::Shapes::on_grid`].
+    pub fn on_grid(
+        &self,
+        chosen: impl Fn(&Feature) -> bool,
+        grid: &Grid,
+        assumed: Option<&Crs>,
+    ) -> Result<PixelShapes> {
+        let placement = Placement::new(&self.path, self.crs.as_ref(), grid, assumed)?;
+        let mut polygons = Vec::new();
+        for polygon in self.features.iter().filter(|feature| chosen(feature)).flat_map(|feature| &feature.polygons) {
+            let rings: Vec<Ring<f64>> = polygon.rings().cloned().collect();
+            polygons.extend(placement.pixels(&rings)?);
+        }
+        Ok(PixelShapes { width: grid.width, polygons })
     }
 
     /// The number of a column, whatever the case of its name.

@@ -1,0 +1,304 @@
+//! Files of outlines, glacier by glacier, in one plane; and which glacier of one file is which of another.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::evaluate::inventory::{Files, Inventory};
+use crate::evaluate::layer::with_crs;
+use crate::evaluate::reference::Reference;
+use crate::raster::area::area;
+use crate::raster::polygons::{Polygon, Ring};
+use crate::raster::shapes::{Features, Format};
+use crate::raster::{Crs, RasterFile, Transformer};
+
+/// Lines by which an overlap is measured.
+const LINES: u32 = 256;
+
+/// A glacier of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Outline {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) polygons: Vec<Polygon<f64>>,
+    pub(super) area_km2: f64,
+}
+
+/// The glaciers of a file, in coordinates of `crs`.
+#[derive(Debug, Clone)]
+pub(super) struct OutlineLayer {
+    pub(super) path: PathBuf,
+    /// `None` where neither the file nor the user names one.
+    pub(super) crs: Option<Crs>,
+    /// Whether the file tells which glaciers they are; else they are numbered.
+    pub(super) has_ids: bool,
+    pub(super) outlines: Vec<Outline>,
+}
+
+impl OutlineLayer {
+    /// Reads a file of polygons. Identifiers are those of `id_column` or a usual attribute; without one, features are numbered from 1.
+    ///
+    /// # Errors
+    /// The file cannot be read or has no polygons, a feature has no identifier, or a vertex has no place on the Earth.
+    pub(super) fn read(path: &Path, id_column: Option<&str>, assumed: Option<&Crs>) -> Result<Self> {
+        let features = Features::open(path)?;
+        let column = id_column.filter(|name| features.column(name).is_some());
+        let crs = known(features.crs.as_ref(), assumed);
+        let has_ids = column.is_some() || Reference::find_id(&features).is_some();
+        let glaciers: Vec<(String, Option<String>, Vec<Polygon<f64>>)> = if has_ids {
+            let reference = Reference::read(path, column)?;
+            reference.glaciers.into_iter().map(|glacier| (glacier.id, glacier.name, glacier.polygons)).collect()
+        } else {
+            let rows = (1_u64..).zip(features.features);
+            rows.map(|(number, feature)| (number.to_string(), None, feature.polygons)).collect()
+        };
+        let to_earth = crs.as_ref().map(Transformer::to_longitude_latitude).transpose()?;
+        let outline = |(id, name, polygons): (String, Option<String>, Vec<Polygon<f64>>)| {
+            let area_km2 = area_km2(&polygons, to_earth.as_ref()).map_err(|e| blamed(path, e))?;
+            Ok(Outline { id, name, polygons, area_km2 })
+        };
+        let outlines: Result<Vec<Outline>> = glaciers.into_iter().map(outline).collect();
+        Ok(Self { path: path.to_path_buf(), crs, has_ids, outlines: outlines? })
+    }
+
+    /// The outlines of a prediction: polygons as they are; the ice of a raster, split by the glaciers of a reference as `glavitu inventory` does.
+    ///
+    /// # Errors
+    /// As [`OutlineLayer::read`] and [`Inventory::new`].
+    pub(super) fn predicted(
+        path: &Path,
+        reference: &Path,
+        id_column: Option<&str>,
+        assumed: Option<&Crs>,
+    ) -> Result<Self> {
+        if Format::detect(path)?.is_some() {
+            return Self::read(path, id_column, assumed);
+        }
+        let inventory = Inventory::new(&Files {
+            outlines: path,
+            reference,
+            id_column,
+            elevation: None,
+            confidence: None,
+            grid: None,
+            assumed_crs: assumed,
+        })?;
+        let grid = with_crs(RasterFile::open(path)?.grid(), assumed);
+        let outlines = inventory.rows.iter().filter(|row| !row.outlines.is_empty()).map(|row| Outline {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            polygons: row.outlines.iter().map(|polygon| polygon.to_map(&grid)).collect(),
+            area_km2: row.area_km2,
+        });
+        let crs = known(grid.crs.as_ref(), assumed);
+        Ok(Self { path: path.to_path_buf(), crs, has_ids: true, outlines: outlines.collect() })
+    }
+
+    /// Brings the outlines to another CRS, vertex by vertex; areas stay as they were measured.
+    ///
+    /// # Errors
+    /// One of the two CRSs is known and the other is not, or a vertex has no place on the map.
+    pub(super) fn to_crs(mut self, crs: Option<&Crs>) -> Result<Self> {
+        let (from, to) = match (&self.crs, crs) {
+            (None, None) => return Ok(self),
+            (Some(from), Some(to)) if from.is_same(to) => return Ok(self),
+            (Some(from), Some(to)) => {
+                (Transformer::to_longitude_latitude(from)?, Transformer::from_longitude_latitude(to)?)
+            }
+            _ => {
+                let found = if self.crs.is_none() { "polygons without a known CRS" } else { "polygons with a CRS" };
+                let remedy = "give --assume-crs EPSG:CODE for the files that name none";
+                return Err(Error::bad_file(self.path, found, "CRSs that are known, or none in any file", remedy));
+            }
+        };
+        let path = &self.path;
+        for outline in &mut self.outlines {
+            let moved = map(&outline.polygons, |x, y| {
+                let (longitude, latitude) = from.apply(x, y)?;
+                to.apply(longitude, latitude)
+            });
+            outline.polygons = moved.map_err(|e| blamed(path, e))?;
+        }
+        self.crs = crs.cloned();
+        Ok(self)
+    }
+
+    /// The outlines that belong to each glacier of `reference`, by its number, and those that belong to none: by identifier where both files
+    /// have them and share one, else each outline to the glacier with which it shares most ground. Both are in one CRS.
+    pub(super) fn matched(&self, reference: &Self) -> (HashMap<usize, Vec<&Outline>>, Vec<&Outline>, Matching) {
+        let numbers: HashMap<&str, usize> =
+            reference.outlines.iter().enumerate().map(|(number, outline)| (outline.id.as_str(), number)).collect();
+        let by_id = self.has_ids
+            && reference.has_ids
+            && self.outlines.iter().any(|outline| numbers.contains_key(outline.id.as_str()));
+        let boxes: Vec<[f64; 4]> = reference.outlines.iter().map(|outline| bounds(&outline.polygons)).collect();
+        let mut matched: HashMap<usize, Vec<&Outline>> = HashMap::new();
+        let mut others = Vec::new();
+        for outline in &self.outlines {
+            let number = if by_id {
+                numbers.get(outline.id.as_str()).copied()
+            } else {
+                let own = bounds(&outline.polygons);
+                let mut best = (0.0, None);
+                for (number, (glacier, bounds)) in reference.outlines.iter().zip(&boxes).enumerate() {
+                    if meet(own, *bounds).is_some() {
+                        let shared = overlap(&outline.polygons, &glacier.polygons);
+                        if shared > best.0 {
+                            best = (shared, Some(number));
+                        }
+                    }
+                }
+                best.1
+            };
+            match number {
+                Some(number) => matched.entry(number).or_default().push(outline),
+                None => others.push(outline),
+            }
+        }
+        (matched, others, if by_id { Matching::Identifier } else { Matching::Overlap })
+    }
+}
+
+/// How glaciers of two files were matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Matching {
+    /// By identifiers.
+    Identifier,
+    /// By the ground that they share.
+    Overlap,
+}
+
+fn known(own: Option<&Crs>, assumed: Option<&Crs>) -> Option<Crs> {
+    own.filter(|crs| !crs.proj.is_empty()).or(assumed).cloned()
+}
+
+/// Says which file a point comes from.
+fn blamed(path: &Path, error: Error) -> Error {
+    match error {
+        Error::BadArgument { found, expected, remedy } => Error::bad_file(path, found, expected, remedy),
+        other => other,
+    }
+}
+
+fn area_km2(polygons: &[Polygon<f64>], to_earth: Option<&Transformer>) -> Result<f64> {
+    polygons.iter().map(|polygon| area(polygon, to_earth).map(|area| area.km2())).sum()
+}
+
+/// Polygons with every vertex moved.
+pub(super) fn map(
+    polygons: &[Polygon<f64>],
+    point: impl Fn(f64, f64) -> Result<(f64, f64)>,
+) -> Result<Vec<Polygon<f64>>> {
+    let ring = |ring: &Ring<f64>| ring.iter().map(|&(x, y)| point(x, y)).collect::<Result<Ring<f64>>>();
+    polygons
+        .iter()
+        .map(|polygon| {
+            let holes = polygon.holes.iter().map(&ring).collect::<Result<_>>()?;
+            Ok(Polygon { exterior: ring(&polygon.exterior)?, holes })
+        })
+        .collect()
+}
+
+/// West, south, east and north.
+fn bounds(polygons: &[Polygon<f64>]) -> [f64; 4] {
+    let empty = [f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY];
+    polygons
+        .iter()
+        .flat_map(|polygon| &polygon.exterior)
+        .fold(empty, |[w, s, e, n], &(x, y)| [w.min(x), s.min(y), e.max(x), n.max(y)])
+}
+
+/// What two boxes have in common.
+fn meet(a: [f64; 4], b: [f64; 4]) -> Option<[f64; 4]> {
+    let both = [a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])];
+    (both[0] < both[2] && both[1] < both[3]).then_some(both)
+}
+
+/// The area that polygons share, about: exact lengths along 256 lines through what their boxes have in common, times the distance of the lines. It is
+/// for telling which of several shares most.
+fn overlap(a: &[Polygon<f64>], b: &[Polygon<f64>]) -> f64 {
+    let Some([_, south, _, north]) = meet(bounds(a), bounds(b)) else { return 0.0 };
+    let step = (north - south) / f64::from(LINES);
+    let lines = |polygons: &[Polygon<f64>]| crossings(polygons, south, step);
+    let shared: f64 = lines(a).iter().zip(&lines(b)).map(|(a, b)| common_length(a, b)).sum();
+    shared * step
+}
+
+/// Where lines enter and leave polygons (even-odd), sorted; line number i lies at `south + (i + 0.5) * step`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the number of lines first")]
+fn crossings(polygons: &[Polygon<f64>], south: f64, step: f64) -> Vec<Vec<f64>> {
+    let mut lines = vec![Vec::new(); LINES as usize];
+    for edge in polygons.iter().flat_map(Polygon::rings).flat_map(|ring| ring.windows(2)) {
+        let ((x0, y0), (x1, y1)) = (edge[0], edge[1]);
+        // The first line at or above an end; lines from the lower end on, below the upper end.
+        let line = |y: f64| ((y - south) / step - 0.5).ceil().clamp(0.0, f64::from(LINES)) as usize;
+        let (first, end) = (line(y0.min(y1)), line(y0.max(y1)));
+        for (number, own) in lines.iter_mut().enumerate().take(end).skip(first) {
+            let y = south + (number as f64 + 0.5) * step;
+            own.push(x0 + (y - y0) / (y1 - y0) * (x1 - x0));
+        }
+    }
+    lines.iter_mut().for_each(|line| line.sort_unstable_by(f64::total_cmp));
+    lines
+}
+
+/// The length of what lies in intervals of both; each pair of numbers is an interval.
+fn common_length(a: &[f64], b: &[f64]) -> f64 {
+    let (mut length, mut i, mut j) = (0.0, 0, 0);
+    while let (Some(&[a0, a1]), Some(&[b0, b1])) =
+        (a.get(i..i + 2).and_then(|v| v.first_chunk::<2>()), b.get(j..j + 2).and_then(|v| v.first_chunk::<2>()))
+    {
+        length += (a1.min(b1) - a0.max(b0)).max(0.0);
+        if a1 < b1 { i += 2 } else { j += 2 }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(x: f64, y: f64, side: f64) -> Polygon<f64> {
+        let exterior = vec![(x, y), (x + side, y), (x + side, y + side), (x, y + side), (x, y)];
+        Polygon { exterior, holes: vec![] }
+    }
+
+    fn layer(ids: &[&str], outlines: Vec<Polygon<f64>>, has_ids: bool) -> OutlineLayer {
+        let outlines = ids.iter().zip(outlines).map(|(id, polygon)| Outline {
+            id: (*id).into(),
+            name: None,
+            polygons: vec![polygon],
+            area_km2: 1.0,
+        });
+        OutlineLayer { path: "layer".into(), crs: None, has_ids, outlines: outlines.collect() }
+    }
+
+    #[test]
+    fn shared_ground() {
+        let hollow = Polygon { holes: vec![square(2.0, 2.0, 4.0).exterior], ..square(0.0, 0.0, 10.0) };
+        let found = overlap(&[square(5.0, 0.0, 10.0)], std::slice::from_ref(&hollow));
+        assert!((found - 46.0).abs() < 0.1, "{found}");
+        assert_eq!(overlap(&[square(20.0, 0.0, 1.0)], &[hollow.clone()]), 0.0);
+        assert_eq!(overlap(&[], &[hollow]), 0.0);
+        let twice = overlap(&[square(0.0, 0.0, 2.0), square(8.0, 8.0, 2.0)], &[square(0.0, 0.0, 10.0)]);
+        assert!((twice - 8.0).abs() < 0.1, "{twice}");
+    }
+
+    #[test]
+    fn which_is_which() {
+        let reference = layer(&["a", "b"], vec![square(0.0, 0.0, 10.0), square(10.0, 0.0, 10.0)], true);
+        let numbered =
+            layer(&["1", "2", "3"], vec![square(8.0, 0.0, 8.0), square(0.0, 0.0, 5.0), square(50.0, 0.0, 5.0)], false);
+        let (matched, others, how) = numbered.matched(&reference);
+        assert_eq!((how, others.len()), (Matching::Overlap, 1));
+        assert_eq!((matched[&1][0].id.as_str(), matched[&0][0].id.as_str()), ("1", "2"));
+        // Identifiers are believed, wherever the outlines lie.
+        let named = layer(&["b", "c"], vec![square(0.0, 0.0, 5.0), square(0.0, 0.0, 5.0)], true);
+        let (matched, others, how) = named.matched(&reference);
+        assert_eq!((how, others.len(), matched.len(), matched[&1].len()), (Matching::Identifier, 1, 1, 1));
+        // Files that share none are matched by place.
+        let foreign = layer(&["x"], vec![square(0.0, 0.0, 5.0)], true);
+        assert_eq!(foreign.matched(&reference).2, Matching::Overlap);
+    }
+}

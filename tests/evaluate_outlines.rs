@@ -1,0 +1,249 @@
+//! `glavitu evaluate --distances`: outlines against those of experts, with areas and distances by hand.
+
+mod program;
+
+use std::fs;
+
+use glavitu::raster::{Crs, Grid, Metadata, write_bytes};
+use program::{Run, Workplace, glavitu, shared};
+use serde_json::{Value, json};
+
+/// A square of EPSG:32611; `x` and `y` are metres from a corner near the central meridian.
+fn square(x: f64, y: f64, side: f64) -> Value {
+    let (x, y) = (500_000.0 + x, 5_780_000.0 + y);
+    json!([[[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]])
+}
+
+/// Polygons with identifiers, if there are any, as GeoJSON.
+fn write(place: &Workplace, name: &str, glaciers: &[(Option<&str>, Value)]) {
+    let features: Vec<Value> = glaciers
+        .iter()
+        .map(|(id, coordinates)| {
+            let properties =
+                id.map_or_else(|| json!({}), |id| json!({ "rgi_id": id, "glac_name": format!("Glacier {id}") }));
+            let geometry = json!({ "type": "Polygon", "coordinates": coordinates });
+            json!({ "type": "Feature", "properties": properties, "geometry": geometry })
+        })
+        .collect();
+    let crs = json!({ "type": "name", "properties": { "name": "EPSG:32611" } });
+    let text = json!({ "type": "FeatureCollection", "crs": crs, "features": features });
+    fs::write(place.path(name), text.to_string()).expect("written");
+}
+
+fn evaluate(place: &Workplace, predicted: &str, references: &[&str], more: &[&str]) -> Run {
+    let mut args = vec!["evaluate".into(), "--predicted".into(), place.at(predicted), "--reference".into()];
+    args.extend(references.iter().map(|name| place.at(name)));
+    args.push("--distances".into());
+    args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    glavitu(&args)
+}
+
+fn numbers(place: &Workplace, predicted: &str, references: &[&str], more: &[&str]) -> Value {
+    let run = evaluate(place, predicted, references, &[more, &["--json"]].concat());
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    serde_json::from_str(&run.out).expect("JSON")
+}
+
+fn refused(place: &Workplace, predicted: &str, references: &[&str], more: &[&str], expected: &str) {
+    let run = evaluate(place, predicted, references, more);
+    assert_eq!(run.code, Some(2), "{}", run.err);
+    assert!(run.out.is_empty() && run.err.contains(expected), "{}", run.err);
+}
+
+fn close(value: &Value, expected: f64, tolerance: f64) {
+    let found = value.as_f64().expect("a number");
+    assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}");
+}
+
+/// The true area of a square of 1 km on the map, where the scale is 0.9996.
+const KM2: f64 = 1.0 / (0.9996 * 0.9996);
+
+#[test]
+fn squares_by_hand() {
+    let place = Workplace::new();
+    // 20 m wider all around, and a second glacier that was not predicted. What lies far off belongs to none.
+    write(&place, "mine.geojson", &[(None, square(-20.0, -20.0, 1040.0)), (None, square(9000.0, 0.0, 100.0))]);
+    write(&place, "expert.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0)), (Some("B"), square(3000.0, 0.0, 500.0))]);
+    let found = numbers(&place, "mine.geojson", &["expert.geojson"], &["--spacing", "0.5"]);
+    assert_eq!((&found["matching"], found["unmatched_outlines"].as_u64()), (&Value::from("overlap"), Some(1)));
+    assert_eq!(
+        (&found["plane"], &found["area_surface"]),
+        (&"WGS 84 / UTM zone 11N".into(), &"WGS 84 ellipsoid".into())
+    );
+    let rows = found["glaciers"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2);
+    let distances = &rows[0]["distances"];
+    close(&distances["hausdorff_m"], 20.0 * 2.0_f64.sqrt(), 1e-7);
+    let corner = 10.0 * (2.0_f64.sqrt() + 1.0_f64.asinh());
+    close(&distances["mean_m"], (8000.0 * 20.0 + 160.0 * corner) / 8160.0, 1e-5);
+    close(&distances["median_m"], 20.0, 1e-9);
+    close(&distances["polis_m"], (20.0 + 20.0 * 2.0_f64.sqrt()) / 2.0, 1e-9);
+    close(&rows[0]["area_deviation_km2"], (1.04 * 1.04 - 1.0) * KM2, 1e-5);
+    close(&rows[0]["area_deviation_percent"], 8.16, 1e-3);
+    assert_eq!((&rows[0]["name"], &rows[1]["glacier_id"]), (&"Glacier A".into(), &"B".into()));
+    assert!(rows[1]["distances"].is_null());
+    close(&rows[1]["area_deviation_percent"], -100.0, 1e-12);
+    let total = &found["totals"][0];
+    assert_eq!((total["glaciers"].as_u64(), total["predicted_glaciers"].as_u64()), (Some(2), Some(1)));
+    close(&total["area_deviation_km2"], (0.0816 - 0.25) * KM2, 1e-5);
+    close(&total["absolute_deviation_km2"], (0.0816 + 0.25) * KM2, 1e-5);
+    close(&total["absolute_deviation_percent"], 100.0 * 0.3316 / 1.25, 1e-3);
+    assert_eq!(total["distances"], *distances);
+    assert!(found["spread"].as_array().is_some_and(Vec::is_empty));
+    let run = evaluate(&place, "mine.geojson", &["expert.geojson"], &[]);
+    for text in ["A Glacier A", "+8.2 %", "28.3", "1 of 2 together", "belong to no glacier", "by the ground they share"]
+    {
+        assert!(run.out.contains(text), "{text}: {}", run.out);
+    }
+}
+
+#[test]
+fn the_spread_of_experts() {
+    let place = Workplace::new();
+    // Experts 10 m and 30 m wider than the first; glacier B was drawn by one alone.
+    write(&place, "one.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0)), (Some("B"), square(3000.0, 0.0, 500.0))]);
+    write(&place, "two.geojson", &[(Some("A"), square(-10.0, -10.0, 1020.0))]);
+    write(&place, "three.geojson", &[(Some("A"), square(-30.0, -30.0, 1060.0))]);
+    write(&place, "within.geojson", &[(Some("A"), square(-12.0, -12.0, 1024.0))]);
+    write(&place, "outside.geojson", &[(Some("A"), square(-100.0, -100.0, 1200.0))]);
+    let experts = ["one.geojson", "two.geojson", "three.geojson"];
+    let found = numbers(&place, "within.geojson", &experts, &[]);
+    let spread = &found["spread"][0];
+    assert_eq!((found["spread"].as_array().map(Vec::len), spread["experts"].as_u64()), (Some(1), Some(3)));
+    assert_eq!(
+        (&spread["distance_within"], &spread["area_within"], &found["matching"]),
+        (&true.into(), &true.into(), &"identifier".into())
+    );
+    close(&spread["largest_expert_distance_m"], 30.0, 0.5);
+    close(&spread["expert_distance_m"], 20.0, 0.5);
+    close(&spread["predicted_distance_m"], (12.0 + 2.0 + 18.0) / 3.0, 0.5);
+    close(&spread["least_area_km2"], KM2, 1e-4);
+    close(&spread["largest_area_km2"], 1.06 * 1.06 * KM2, 1e-4);
+    let areas = [1.0, 1.02 * 1.02, 1.06 * 1.06];
+    let mean = areas.iter().sum::<f64>() / 3.0;
+    let deviation = (areas.iter().map(|area| (area - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    close(&spread["area_deviation_km2"], deviation * KM2, 1e-4);
+    assert_eq!(found["glaciers"].as_array().map(Vec::len), Some(4));
+    let far = numbers(&place, "outside.geojson", &experts, &[]);
+    assert_eq!(
+        (&far["spread"][0]["distance_within"], &far["spread"][0]["area_within"]),
+        (&false.into(), &false.into())
+    );
+
+    let folder = place.at("result");
+    let run = evaluate(&place, "outside.geojson", &experts, &["-o", &folder]);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    assert!(run.out.contains("(outside)") && run.out.contains("distance 0, area 0 of 1 glaciers"), "{}", run.out);
+    let glaciers = fs::read_to_string(place.path("result/glaciers.csv")).expect("written");
+    assert!(glaciers.starts_with("reference,glacier_id,name,predicted_km2,reference_km2,area_deviation_km2,absolute_area_deviation_km2,area_deviation_percent,mean_m,"));
+    assert_eq!(glaciers.lines().count(), 5);
+    let spread = fs::read_to_string(place.path("result/spread.csv")).expect("written");
+    assert!(
+        spread.lines().nth(1).is_some_and(|line| line.starts_with("A,Glacier A,3,") && line.ends_with(",false,false")),
+        "{spread}"
+    );
+    // The table of an earlier run does not stay.
+    let run = evaluate(&place, "outside.geojson", &experts[..1], &["-o", &folder]);
+    assert!(run.code == Some(0) && !place.path("result/spread.csv").exists());
+}
+
+#[test]
+fn a_map_in_pixels() {
+    let place = Workplace::new();
+    write(&place, "expert.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0))]);
+    // 10 m a pixel: the square, 2 pixels wider to the east.
+    let crs = Crs::from_epsg(32611).expect("a registered code");
+    let grid =
+        Grid { width: 150, height: 120, transform: [10.0, 0.0, 499_900.0, 0.0, -10.0, 5_781_100.0], crs: Some(crs) };
+    let classes: Vec<u8> =
+        (0..grid.len()).map(|i| u8::from((10..112).contains(&(i % 150)) && (10..110).contains(&(i / 150)))).collect();
+    write_bytes(place.path("map.tif"), &grid, &classes, 255, &Metadata::default()).expect("written");
+    let found = numbers(&place, "map.tif", &["expert.geojson"], &[]);
+    let row = &found["glaciers"][0];
+    close(&row["area_deviation_percent"], 2.0, 1e-2);
+    close(&row["distances"]["hausdorff_m"], 20.0, 1e-6);
+    assert_eq!(row["distances"]["median_m"], 0.0);
+    assert_eq!(found["matching"], "identifier");
+}
+
+#[test]
+fn coordinates_in_degrees() {
+    let place = Workplace::new();
+    let utm = Crs::from_epsg(32611).expect("a registered code");
+    let on_earth = |square: Value| -> Value {
+        let ring = square[0].as_array().expect("a ring").iter().map(|p| {
+            let at = |i: usize| p[i].as_f64().expect("a number");
+            let (longitude, latitude) = utm.longitude_latitude(at(0), at(1)).expect("on the map");
+            json!([longitude, latitude])
+        });
+        json!([ring.collect::<Vec<_>>()])
+    };
+    let collection = |shape: Value| {
+        let geometry = json!({ "type": "Polygon", "coordinates": on_earth(shape) });
+        json!({ "type": "FeatureCollection", "features": [{ "type": "Feature", "properties": {}, "geometry": geometry }] })
+    };
+    fs::write(place.path("a.geojson"), collection(square(0.0, 0.0, 1000.0)).to_string()).expect("written");
+    fs::write(place.path("b.geojson"), collection(square(-20.0, -20.0, 1040.0)).to_string()).expect("written");
+    let found = numbers(&place, "b.geojson", &["a.geojson"], &[]);
+    assert_eq!(found["plane"], "transverse Mercator through each glacier");
+    // 20 m on the map of the zone are 20 / 0.9996 on the ground.
+    close(&found["glaciers"][0]["distances"]["median_m"], 20.0 / 0.9996, 1e-3);
+    close(&found["glaciers"][0]["distances"]["hausdorff_m"], 20.0 * 2.0_f64.sqrt() / 0.9996, 1e-3);
+    // The prediction's CRS does not matter.
+    write(&place, "b_utm.geojson", &[(None, square(-20.0, -20.0, 1040.0))]);
+    let same = numbers(&place, "b_utm.geojson", &["a.geojson"], &[]);
+    close(&same["glaciers"][0]["distances"]["median_m"], 20.0 / 0.9996, 1e-3);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let place = Workplace::new();
+    write(&place, "mine.geojson", &[(None, square(0.0, 0.0, 1000.0))]);
+    write(&place, "far.geojson", &[(None, square(50_000.0, 0.0, 1000.0))]);
+    refused(&place, "mine.geojson", &["far.geojson"], &[], "no outline that belongs to a glacier");
+    refused(&place, "mine.geojson", &["missing.geojson"], &[], "missing.geojson");
+    refused(&place, "mine.geojson", &["mine.geojson"], &["--spacing", "0"], "a spacing of 0");
+    refused(&place, "mine.geojson", &["mine.geojson"], &["--spacing", "nan"], "a spacing of NaN");
+    refused(&place, "mine.geojson", &["mine.geojson"], &["--spacing", "1e-6"], "give a larger --spacing");
+    fs::write(place.path("notes.txt"), "no polygons").expect("written");
+    refused(&place, "mine.geojson", &["notes.txt"], &[], "notes.txt");
+    refused(&place, "notes.txt", &["mine.geojson"], &[], "notes.txt");
+    // Several references are for outlines.
+    let (mine, far) = (place.at("mine.geojson"), place.at("far.geojson"));
+    let run = glavitu(&["evaluate", "--predicted", &mine, "--reference", &mine, &far].map(str::to_owned));
+    assert!(run.code == Some(2) && run.err.contains("--distances"), "{}", run.err);
+    // Outputs never replace inputs.
+    fs::create_dir(place.path("result")).expect("made");
+    fs::copy(place.path("mine.geojson"), place.path("result/evaluation.json")).expect("copied");
+    refused(&place, "result/evaluation.json", &["mine.geojson"], &["-o", &place.at("result")], "a file that is read");
+}
+
+/// A real glacier drawn by two: the Athabasca outline of a study against the Randolph Glacier Inventory.
+#[test]
+fn a_real_outline() {
+    let Some(shared) = shared() else { return };
+    let place = Workplace::new();
+    let folder = shared.join("data/athabasca");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let args = [
+        "evaluate",
+        "--predicted",
+        &file("athabasca_outline.shp"),
+        "--reference",
+        &file("athabasca_aoi_rgi7_4glaciers.geojson"),
+        "--distances",
+        "--json",
+        "-o",
+        &place.at("result"),
+    ];
+    let run = glavitu(&args.map(str::to_owned));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).expect("JSON");
+    let total = &found["totals"][0];
+    assert_eq!((total["glaciers"].as_u64(), total["predicted_glaciers"].as_u64()), (Some(4), Some(1)));
+    let row = found["glaciers"].as_array().expect("rows").iter().find(|row| !row["distances"].is_null()).expect("one");
+    let d = &row["distances"];
+    println!("{row:#}");
+    let order = ["median_m", "mean_m", "rms_m", "hausdorff_m"].map(|name| d[name].as_f64().expect("a number"));
+    assert!(order[1] <= order[2] && order[2] <= order[3] && order[0] <= order[3], "{order:?}");
+}
