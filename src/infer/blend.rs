@@ -6,7 +6,7 @@
 //!
 //! Windows may be left out ([`Blend::skip`]): then the average is over those that came, and only then weights are kept per pixel too.
 //!
-//! Only the glacier class is kept (8 bytes per pixel). Rows are released as soon as all windows over them have arrived
+//! Only the glacier class is kept (8 bytes per pixel), or the few channels of [`Blend::of_channels`]. Rows are released as soon as all windows over them have arrived
 //! ([`Blend::completed_rows`]): with windows in the order of [`Tiling::windows`] memory is that of one tile's height, whatever the scene's.
 
 use crate::error::{Error, Result};
@@ -16,14 +16,15 @@ use crate::infer::tiles::{Overlap, TileWindow, Tiling};
 #[derive(Debug, Clone)]
 pub struct Blend {
     tiling: Tiling,
-    classes: usize,
-    class: usize,
+    /// Values of each pixel of a window, and which of them are blended.
+    values: usize,
+    channels: Vec<usize>,
     /// One factor of the weight, by row or column of the tile.
     factor: Vec<f64>,
     /// Sum of column factors over all windows, by column of the scene.
     col_weights: Vec<f64>,
-    /// Weighted sums of the scene's rows from `first_row` on.
-    sums: Vec<f64>,
+    /// Weighted sums of the scene's rows from `first_row` on, by channel.
+    sums: Vec<Vec<f64>>,
     /// Weights of windows that were left out, for the same rows or the first of them.
     lost: Vec<f64>,
     first_row: usize,
@@ -45,33 +46,49 @@ impl Blend {
                 "check the model's configuration",
             ));
         }
+        Ok(Self::of(tiling, classes, vec![class]))
+    }
+
+    /// A blend of `count` values of every pixel, each on its own.
+    #[must_use]
+    pub fn of_channels(tiling: Tiling, count: usize) -> Self {
+        Self::of(tiling, count, (0..count).collect())
+    }
+
+    fn of(tiling: Tiling, values: usize, channels: Vec<usize>) -> Self {
         let factor = factors(tiling.tile());
         let (rows, cols) = tiling.grid();
         let col_weights = side_weights(&factor, tiling.width(), (0..cols).map(|c| tiling.window_col(c)));
-        Ok(Self {
+        Self {
             tiling,
-            classes,
-            class,
+            values,
+            sums: vec![Vec::new(); channels.len()],
+            channels,
             factor,
             col_weights,
-            sums: Vec::new(),
             lost: Vec::new(),
             first_row: 0,
             seen: vec![false; rows * cols],
             missing: vec![cols; rows],
-        })
+        }
     }
 
-    /// Probabilities of a window: pixels times classes.
+    /// Rows and columns of a window.
+    #[must_use]
+    pub fn tile(&self) -> usize {
+        self.tiling.tile()
+    }
+
+    /// Values of a window: pixels times classes or channels.
     #[must_use]
     pub fn window_values(&self) -> usize {
-        self.tiling.tile() * self.tiling.tile() * self.classes
+        self.tiling.tile() * self.tiling.tile() * self.values
     }
 
-    /// Adds the probabilities of one window, `(tile, tile, classes)`. Windows may come in any order, each once.
+    /// Adds the probabilities of one window, `(tile, tile, classes)`, or its channels. Windows may come in any order, each once.
     ///
     /// # Errors
-    /// The window is not one of the tiling or came before, the length is wrong, or a probability on the scene is not finite.
+    /// The window is not one of the tiling or came before, the length is wrong, or a value on the scene that is blended is not finite.
     pub fn add(&mut self, window: TileWindow, probabilities: &[f32]) -> Result<()> {
         let tile = self.tiling.tile();
         let expected = self.window_values();
@@ -81,10 +98,13 @@ impl Blend {
         let Some(shared) = self.tiling.overlap(window) else {
             return Err(defect(format!("the window {window:?}"), "a window that touches the scene".into()));
         };
-        let (classes, class) = (self.classes, self.class);
-        let glacier =
-            |r: usize, c: usize| probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * classes + class];
-        if (0..shared.height).any(|r| (0..shared.width).any(|c| !glacier(r, c).is_finite())) {
+        let count = self.values;
+        let value = |channel: usize, r: usize, c: usize| {
+            probabilities[((shared.tile_row + r) * tile + shared.tile_col + c) * count + channel]
+        };
+        let is_finite =
+            |channel: usize| (0..shared.height).all(|r| (0..shared.width).all(|c| value(channel, r, c).is_finite()));
+        if !self.channels.iter().all(|&channel| is_finite(channel)) {
             return Err(Error::bad_argument(
                 format!("a probability that is not a number, in the tile at row {}, column {}", window.row, window.col),
                 "probabilities from 0 to 1",
@@ -95,16 +115,18 @@ impl Blend {
         let (before, from) = self.place(&shared);
         let width = self.tiling.width();
         let needed = (from + shared.height - before) * width;
-        if self.sums.len() < needed {
-            self.sums.resize(needed, 0.0);
-        }
         let col_factors = &self.factor[shared.tile_col..shared.tile_col + shared.width];
-        for r in before..shared.height {
-            let row_factor = self.factor[shared.tile_row + r];
-            let from = (from + r - before) * width + shared.scene_col;
-            let sums = &mut self.sums[from..from + shared.width];
-            for (c, (sum, col_factor)) in sums.iter_mut().zip(col_factors).enumerate() {
-                *sum += row_factor * col_factor * f64::from(glacier(r, c));
+        for (sums, &channel) in self.sums.iter_mut().zip(&self.channels) {
+            if sums.len() < needed {
+                sums.resize(needed, 0.0);
+            }
+            for r in before..shared.height {
+                let row_factor = self.factor[shared.tile_row + r];
+                let from = (from + r - before) * width + shared.scene_col;
+                let sums = &mut sums[from..from + shared.width];
+                for (c, (sum, col_factor)) in sums.iter_mut().zip(col_factors).enumerate() {
+                    *sum += row_factor * col_factor * f64::from(value(channel, r, c));
+                }
             }
         }
         Ok(())
@@ -174,8 +196,14 @@ impl Blend {
     }
 
     /// Takes out the rows that no missing window touches: the first row's number and the probabilities, row by row. Every row comes out once,
-    /// from the north to the south.
+    /// from the north to the south. Of several channels, the first one's.
     pub fn completed_rows(&mut self) -> (usize, Vec<f32>) {
+        let (first, mut channels) = self.completed_channels();
+        (first, if channels.is_empty() { Vec::new() } else { channels.swap_remove(0) })
+    }
+
+    /// As [`Blend::completed_rows`], every channel for itself.
+    pub fn completed_channels(&mut self) -> (usize, Vec<Vec<f32>>) {
         let first = self.first_row;
         let end = match self.missing.iter().position(|&n| n > 0) {
             Some(row) => usize::try_from(self.tiling.window_row(row)).unwrap_or(0).max(first),
@@ -184,24 +212,28 @@ impl Blend {
         let (tile, width) = (self.tiling.tile(), self.tiling.width());
         let starts: Vec<_> = (0..self.tiling.grid().0).map(|r| self.tiling.window_row(r)).collect();
         let row_weights = rows_weights(&self.factor, tile, first..end, &starts);
-        let mut rows = Vec::with_capacity((end - first) * width);
         let count = (end - first) * width;
-        // Rows that no window reached.
-        self.sums.resize(self.sums.len().max(count), 0.0);
-        for (row, row_weight) in row_weights.iter().enumerate() {
-            let part = row * width..(row + 1) * width;
-            let lost = self.lost.get(part.clone()).unwrap_or_default();
-            for (col, (sum, col_weight)) in self.sums[part].iter().zip(&self.col_weights).enumerate() {
-                let all = row_weight * col_weight;
-                let weight = lost.get(col).map_or(all, |lost| all - lost);
-                #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32 in and out")]
-                rows.push(if weight < LEAST_WEIGHT { 0.0 } else { (sum / weight) as f32 });
+        let mut channels = Vec::with_capacity(self.sums.len());
+        for sums in &mut self.sums {
+            let mut rows = Vec::with_capacity(count);
+            // Rows that no window reached.
+            sums.resize(sums.len().max(count), 0.0);
+            for (row, row_weight) in row_weights.iter().enumerate() {
+                let part = row * width..(row + 1) * width;
+                let lost = self.lost.get(part.clone()).unwrap_or_default();
+                for (col, (sum, col_weight)) in sums[part].iter().zip(&self.col_weights).enumerate() {
+                    let all = row_weight * col_weight;
+                    let weight = lost.get(col).map_or(all, |lost| all - lost);
+                    #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32 in and out")]
+                    rows.push(if weight < LEAST_WEIGHT { 0.0 } else { (sum / weight) as f32 });
+                }
             }
+            sums.drain(..count);
+            channels.push(rows);
         }
-        self.sums.drain(..count);
         self.lost.drain(..count.min(self.lost.len()));
         self.first_row = end;
-        (first, rows)
+        (first, channels)
     }
 
     /// The probabilities of all rows not taken out before; the whole scene if none were.
@@ -314,7 +346,7 @@ mod tests {
         let mut largest = 0;
         for (n, window) in tiling.windows().enumerate() {
             blend.add(window, &tile_of(n, 32)).expect("a new window");
-            largest = largest.max(blend.sums.len());
+            largest = largest.max(blend.sums[0].len());
             let (first, rows) = blend.completed_rows();
             assert_eq!(first * 50, streamed.len());
             streamed.extend(rows);
@@ -357,6 +389,26 @@ mod tests {
         for (a, b) in found.iter().zip(&expected) {
             assert!((f64::from(*a) - b).abs() < 1e-7, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn channels_are_blended_as_if_alone() {
+        let tiling = Tiling::new(100, 70, 32).expect("a scene");
+        let mut both = Blend::of_channels(tiling, 2);
+        let mut alone = [0, 1].map(|class| Blend::new(tiling, 2, class).expect("a class of 2"));
+        let mut rows = 0;
+        for (n, window) in tiling.windows().enumerate() {
+            for blend in alone.iter_mut().chain([&mut both]) {
+                if n % 4 == 1 { blend.skip(window) } else { blend.add(window, &tile_of(n, 32)) }.expect("a new window");
+            }
+            let (first, channels) = both.completed_channels();
+            assert_eq!((first, channels.len()), (rows, 2));
+            rows += channels[0].len() / 70;
+            for (channel, blend) in channels.iter().zip(&mut alone) {
+                assert_eq!((first, channel), (first, &blend.completed_rows().1));
+            }
+        }
+        assert_eq!(rows, 100);
     }
 
     proptest! {

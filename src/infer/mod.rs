@@ -5,6 +5,7 @@
 
 mod assumed_crs;
 pub mod blend;
+pub mod dropout;
 pub mod extent;
 pub mod location;
 pub mod manifest;
@@ -16,4 +17,7 @@ pub mod products;
 pub mod scene;
 mod scene_sources;
 pub mod spool;
+pub mod symmetry;
 pub mod tiles;
+pub mod uncertainty;
+mod uncertainty_rasters;

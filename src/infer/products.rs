@@ -16,6 +16,8 @@ use crate::infer::outlines::{OutlineLayer, OutlineSettings, OutlineSummary};
 use crate::infer::postprocess::{GLACIER, MedianRows, NODATA, OTHER, classify, confidences};
 use crate::infer::scene::Scene;
 use crate::infer::spool::Spool;
+pub use crate::infer::uncertainty_rasters::MeanUncertainty;
+use crate::infer::uncertainty_rasters::{self, UncertaintyRasters};
 use crate::model::Feature;
 use crate::raster::cog::{CogSettings, CogWriter, Overview};
 use crate::raster::quicklook::{Caption, Quicklook, write_png};
@@ -84,6 +86,8 @@ pub struct ProductSettings<'a> {
     pub confidence_bands: bool,
     /// Lower confidence is low.
     pub confidence_threshold: f32,
+    /// Whether there are rasters of uncertainty, for which the spool has the members' channels.
+    pub uncertainty: bool,
 }
 
 impl Default for ProductSettings<'_> {
@@ -96,6 +100,7 @@ impl Default for ProductSettings<'_> {
             outline_names: vec![OUTLINES_FILE.to_owned()],
             confidence_bands: false,
             confidence_threshold: CONFIDENCE_THRESHOLD,
+            uncertainty: false,
         }
     }
 }
@@ -106,7 +111,8 @@ impl ProductSettings<'_> {
         let bands = self.confidence_bands.then_some(CONFIDENCE_BANDS_FILE);
         let outlines = bands.into_iter().chain(self.outline_names.iter().map(String::as_str)).flat_map(names_of);
         let rasters = [CLASSES_FILE, PROBABILITY_FILE, CONFIDENCE_FILE, QUICKLOOK_FILE].map(str::to_owned);
-        let mut names: Vec<String> = rasters.into_iter().chain(outlines).collect();
+        let uncertainty = uncertainty_rasters::names().filter(|_| self.uncertainty).map(str::to_owned);
+        let mut names: Vec<String> = rasters.into_iter().chain(uncertainty).chain(outlines).collect();
         // Files of one stem share their style.
         let is_style = |name: &String| name.ends_with(".qml");
         let mut styles: Vec<String> = names.extract_if(.., |name| is_style(name)).collect();
@@ -149,6 +155,8 @@ pub struct ProductSummary {
     pub confidence_bands: Option<usize>,
     /// The scene alone, for a report; its probability in grey where there are no optical bands.
     pub imagery: RgbImage,
+    /// What the members say of each other, if there is more than one.
+    pub uncertainty: Option<MeanUncertainty>,
 }
 
 impl ProductSummary {
@@ -170,6 +178,9 @@ impl ProductSummary {
         if let Some(bands) = self.confidence_bands {
             json["confidence_bands"] = json!(bands);
         }
+        if let Some(uncertainty) = self.uncertainty {
+            json["uncertainty"] = uncertainty.json();
+        }
         json
     }
 }
@@ -177,6 +188,8 @@ impl ProductSummary {
 /// Rows of the spool, with what the picture shows of the scene there.
 struct Rows {
     probability: Vec<f32>,
+    /// The other channels of the spool.
+    others: Vec<Vec<f32>>,
     valid: Vec<bool>,
     /// SWIR1, NIR, red; none for a model without optical bands, or where no pixel has data.
     picture: Option<[Vec<f32>; 3]>,
@@ -224,9 +237,10 @@ fn read(spool: &mut Spool, scene: &Scene, extent: &Extent, rows: &SyncSender<Res
     for first in (0..height).step_by(ROWS) {
         let mut band = || {
             let count = ROWS.min(height - first);
-            let (probability, valid) = spool.read(first, count)?;
+            let (mut others, valid) = spool.read_channels(first, count)?;
+            let probability = if others.is_empty() { Vec::new() } else { others.remove(0) };
             let picture = if valid.contains(&true) { read_picture(scene, extent, first, count)? } else { None };
-            Ok(Rows { probability, valid, picture })
+            Ok(Rows { probability, others, valid, picture })
         };
         let band = band();
         let failed = band.is_err();
@@ -267,6 +281,7 @@ struct Products<'a> {
     confidence: CogWriter<f32>,
     outlines: OutlineLayer,
     bands: Option<OutlineLayer>,
+    uncertainty: Option<UncertaintyRasters>,
     picture: Quicklook,
     counts: Counts,
 }
@@ -344,6 +359,7 @@ impl<'a> Products<'a> {
         let metadata = |name: &str| Metadata { description: Some(name.to_owned()), items: labels.origin.to_vec() };
         let bands = settings.confidence_bands.then(|| OutlineLayer::new(grid, &OutlineSettings::default(), GLACIER));
         let bands = bands.transpose()?.map(OutlineLayer::without_pixel_polygons);
+        let uncertainty = settings.uncertainty.then(|| UncertaintyRasters::create(scratch, grid, labels.origin));
         // What is not calibrated is a measure, but no chance of being right: after focal loss it is low nearly everywhere.
         let hatched = if settings.calibration.is_some() { settings.confidence_threshold } else { 0.0 };
         Ok(Self {
@@ -380,13 +396,14 @@ impl<'a> Products<'a> {
             )?,
             outlines: OutlineLayer::new(grid, &settings.outlines, GLACIER)?,
             bands,
+            uncertainty: uncertainty.transpose()?,
             picture: Quicklook::new(grid.height, grid.width, hatched)?,
             counts: Counts::default(),
         })
     }
 
     fn add(&mut self, rows: Rows) -> Result<()> {
-        let Rows { mut probability, valid, picture } = rows;
+        let Rows { mut probability, others, valid, picture } = rows;
         let classes = self.median.add_rows(&classify(&probability))?;
         for (p, _) in probability.iter_mut().zip(&valid).filter(|(_, valid)| !**valid) {
             *p = f32::NAN;
@@ -406,6 +423,12 @@ impl<'a> Products<'a> {
         }
         self.probability.add_rows(&probability)?;
         self.confidence.add_rows(&confidence)?;
+        if let Some(uncertainty) = &mut self.uncertainty {
+            let [variance, information] = others.as_slice() else {
+                return Err(Error::shape("spool", format!("{} channels", others.len() + 1), "those of members"));
+            };
+            uncertainty.add_rows(&probability, [variance, information])?;
+        }
         // A model without optical bands gets its probability in grey.
         let shown = match &picture {
             Some(bands) => [&bands[0][..], &bands[1], &bands[2]],
@@ -453,6 +476,7 @@ impl<'a> Products<'a> {
         staged.stage(folder.join(CLASSES_FILE), |path| self.classes.finish(path))?;
         staged.stage(folder.join(PROBABILITY_FILE), |path| self.probability.finish(path))?;
         staged.stage(folder.join(CONFIDENCE_FILE), |path| self.confidence.finish(path))?;
+        let uncertainty = self.uncertainty.map(|rasters| rasters.stage(folder, staged)).transpose()?;
         let targets: Vec<PathBuf> = self.settings.outline_names.iter().map(|name| folder.join(name)).collect();
         let outlines: OutlineSummary = self.outlines.finish(&targets, &description, staged)?;
         let bands = match self.bands {
@@ -476,6 +500,7 @@ impl<'a> Products<'a> {
             area_surface: outlines.surface,
             confidence_bands: bands,
             imagery: self.picture.picture(),
+            uncertainty,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Probabilities on their way to the output files: appended row by row to a file in a work folder, from which an interrupted scene goes on.
 //!
-//! The file holds one little-endian f32 per pixel. A set sign bit marks a pixel without data in some raster; its magnitude is what the network
-//! says of the filled gap, which the median filter wants. A small JSON beside it says what decides the result (as a hash) and how many rows
+//! The file holds one little-endian f32 per pixel, or row by row several channels one after the other. A set sign bit of the first, the probability, marks
+//! a pixel without data in some raster; its magnitude is what the network says of the filled gap, which the median filter wants. A small JSON beside it says what decides the result (as a hash) and how many rows
 //! count; it is replaced as a whole, after the rows have reached the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -39,6 +39,7 @@ pub struct Spool {
     file: File,
     width: usize,
     height: usize,
+    channels: usize,
     rows: usize,
     identity: String,
     saved: Option<(usize, Instant)>,
@@ -59,7 +60,21 @@ impl Spool {
     ///
     /// # Errors
     /// There are earlier rows that may not be used (`earlier`) or are damaged, another program works on them, or the folder cannot be written to.
-    pub fn open(output: &Path, (height, width): (usize, usize), identity: &str, earlier: Earlier) -> Result<Self> {
+    pub fn open(output: &Path, size: (usize, usize), identity: &str, earlier: Earlier) -> Result<Self> {
+        Self::of_channels(output, size, 1, identity, earlier)
+    }
+
+    /// As [`Spool::open`], with `channels` values per pixel, of which the first is the probability; `identity` decides their number too.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn of_channels(
+        output: &Path,
+        (height, width): (usize, usize),
+        channels: usize,
+        identity: &str,
+        earlier: Earlier,
+    ) -> Result<Self> {
         let folder = output.join(WORK_FOLDER);
         let rows = match State::read(&folder)? {
             None => 0,
@@ -106,7 +121,7 @@ impl Spool {
         if lock.is_ok() {
             remove_leftovers(output);
         }
-        let bytes = (rows * width * 4) as u64;
+        let bytes = rows as u64 * row_bytes(width, channels);
         let length = file.metadata().map_err(|e| Error::io("read", &path, e))?.len();
         if rows > height || length < bytes {
             return Err(Error::bad_file(
@@ -116,7 +131,7 @@ impl Spool {
                 "the disk lost them: delete the folder to begin anew",
             ));
         }
-        let spool = Self { folder, file, width, height, rows, identity: identity.to_owned(), saved: None };
+        let spool = Self { folder, file, width, height, channels, rows, identity: identity.to_owned(), saved: None };
         spool.file.set_len(bytes).map_err(|e| Error::io("write", &path, e))?;
         Ok(spool)
     }
@@ -139,28 +154,52 @@ impl Spool {
         &self.folder
     }
 
+    /// Values per pixel.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// Appends whole rows: probabilities, and whether each pixel has data.
     ///
     /// # Errors
     /// They are no rows or too many, or the disk is full.
     pub fn append(&mut self, probability: &[f32], valid: &[bool]) -> Result<()> {
-        let rows = probability.len() / self.width.max(1);
-        if probability.len() != rows * self.width || valid.len() != probability.len() || rows > self.height - self.rows
+        self.append_channels(&[probability], valid)
+    }
+
+    /// Appends whole rows of all channels, the probability first, and whether each pixel has data.
+    ///
+    /// # Errors
+    /// As [`Spool::append`].
+    pub fn append_channels(&mut self, channels: &[impl AsRef<[f32]>], valid: &[bool]) -> Result<()> {
+        let (width, rows) = (self.width.max(1), valid.len() / self.width.max(1));
+        let is_whole = channels.iter().all(|channel| channel.as_ref().len() == valid.len());
+        if !is_whole || channels.len() != self.channels || valid.len() != rows * width || rows > self.height - self.rows
         {
+            let lengths: Vec<usize> = channels.iter().map(|channel| channel.as_ref().len()).collect();
             return Err(Error::shape(
                 "spool",
-                format!("{} values and {} marks after {} rows", probability.len(), valid.len(), self.rows),
-                format!("rows of {} values, {} in all", self.width, self.height),
+                format!("{lengths:?} values and {} marks after {} rows", valid.len(), self.rows),
+                format!("rows of {} values in {} channels, {} in all", self.width, self.channels, self.height),
             ));
         }
-        let bytes: Vec<u8> = probability
-            .iter()
-            .zip(valid)
-            .flat_map(|(p, valid)| if *valid { p.abs() } else { -p.abs() }.to_le_bytes())
-            .collect();
+        let mut bytes = Vec::with_capacity(valid.len() * 4 * self.channels);
+        for (row, valid) in valid.chunks_exact(width).enumerate() {
+            for (number, channel) in channels.iter().enumerate() {
+                let values = &channel.as_ref()[row * width..(row + 1) * width];
+                if number > 0 {
+                    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                    continue;
+                }
+                let marked = values.iter().zip(valid).map(|(p, valid)| if *valid { p.abs() } else { -p.abs() });
+                bytes.extend(marked.flat_map(f32::to_le_bytes));
+            }
+        }
         let fail = |e| Error::io("write", self.folder.join(ROWS), e);
         // An earlier write may have ended in the middle of a row.
-        self.file.seek(SeekFrom::Start((self.rows * self.width * 4) as u64)).map_err(fail)?;
+        let end = self.rows as u64 * row_bytes(self.width, self.channels);
+        self.file.seek(SeekFrom::Start(end)).map_err(fail)?;
         self.file.write_all(&bytes).map_err(fail)?;
         self.rows += rows;
         let is_due = self.saved.is_none_or(|(_, when)| when.elapsed() >= SAVE_EVERY);
@@ -190,25 +229,40 @@ impl Spool {
     /// # Errors
     /// There are no such rows, or the disk fails.
     pub fn read(&mut self, first: usize, rows: usize) -> Result<(Vec<f32>, Vec<bool>)> {
+        let (mut channels, valid) = self.read_channels(first, rows)?;
+        Ok((if channels.is_empty() { Vec::new() } else { channels.swap_remove(0) }, valid))
+    }
+
+    /// Reads rows of all channels, the probability first, and whether each pixel has data.
+    ///
+    /// # Errors
+    /// As [`Spool::read`].
+    pub fn read_channels(&mut self, first: usize, rows: usize) -> Result<(Vec<Vec<f32>>, Vec<bool>)> {
         let fail = |e| Error::io("read", self.folder.join(ROWS), e);
         if first + rows > self.rows {
             return Err(Error::shape("spool", format!("row {}", first + rows), format!("{} rows", self.rows)));
         }
-        self.file.seek(SeekFrom::Start((first * self.width * 4) as u64)).map_err(fail)?;
+        let start = first as u64 * row_bytes(self.width, self.channels);
+        self.file.seek(SeekFrom::Start(start)).map_err(fail)?;
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
         let mut line = vec![0; self.width * 4];
-        let (mut probability, mut valid) = (Vec::new(), Vec::new());
-        probability.reserve(rows * self.width);
-        valid.reserve(rows * self.width);
+        let mut channels: Vec<Vec<f32>> = (0..self.channels).map(|_| Vec::with_capacity(rows * self.width)).collect();
+        let mut valid = Vec::with_capacity(rows * self.width);
         for _ in 0..rows {
-            reader.read_exact(&mut line).map_err(fail)?;
-            for bytes in line.as_chunks::<4>().0 {
-                let value = f32::from_le_bytes(*bytes);
-                probability.push(value.abs());
-                valid.push(value.is_sign_positive());
+            for (number, channel) in channels.iter_mut().enumerate() {
+                reader.read_exact(&mut line).map_err(fail)?;
+                let values = line.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                if number > 0 {
+                    channel.extend(values);
+                    continue;
+                }
+                for value in values {
+                    channel.push(value.abs());
+                    valid.push(value.is_sign_positive());
+                }
             }
         }
-        Ok((probability, valid))
+        Ok((channels, valid))
     }
 
     /// Forgets all rows.
@@ -257,6 +311,11 @@ impl State {
         }
         Ok(Some(state))
     }
+}
+
+/// Bytes of a row.
+fn row_bytes(width: usize, channels: usize) -> u64 {
+    (width as u64).saturating_mul(4 * channels as u64)
 }
 
 /// Deletes the files that a killed program was writing. Folders stay, the work folder among them, and so do links.
@@ -312,6 +371,28 @@ mod tests {
         assert_eq!(spool.rows(), 0);
         spool.remove().expect("removed");
         assert!(!out.join(WORK_FOLDER).exists());
+    }
+
+    #[test]
+    fn channels_come_back() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let out = folder.path();
+        let open = |earlier| Spool::of_channels(out, SIZE, 2, "a", earlier);
+        let mut spool = open(Earlier::Refuse).expect("new");
+        let (p, sd) = (vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let valid = [true, false, true, true, true, false];
+        assert!(spool.append(&p, &valid).is_err());
+        assert!(spool.append_channels(&[&p[..], &sd[..3]], &valid).is_err());
+        spool.append_channels(&[&p, &sd], &valid).expect("two rows");
+        drop(spool);
+        let mut spool = open(Earlier::Resume).expect("the same");
+        assert_eq!((spool.rows(), spool.channels()), (2, 2));
+        spool.append_channels(&[[0.7; 6], [7.0; 6]], &[true; 6]).expect("the rest");
+        let (channels, marks) = spool.read_channels(1, 2).expect("two rows");
+        assert_eq!(channels, [[0.4, 0.5, 0.6, 0.7, 0.7, 0.7], [4.0, 5.0, 6.0, 7.0, 7.0, 7.0]]);
+        assert_eq!(marks, [true, true, false, true, true, true]);
+        assert_eq!(spool.read(0, 1).expect("a row"), (vec![0.1, 0.2, 0.3], vec![true, false, true]));
+        assert_eq!(fs::metadata(out.join(WORK_FOLDER).join(ROWS)).expect("a file").len(), 4 * 3 * 2 * 4);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::autograd::differentiate;
 use crate::error::Result;
-use crate::graph::{Graph, Operator, TensorId};
+use crate::graph::{Graph, Operator, Shape, TensorId};
 use crate::model::{Feature, ModelConfig, parameters};
 use crate::ops::{
     Activation, Add, Attention, BatchNorm, BatchNormTraining, Concat, Constant, Conv2d, EntropyLoss, ExtractPatches,
@@ -44,18 +44,50 @@ pub fn input_name(feature: Feature) -> String {
 /// # Errors
 /// The configuration cannot be.
 pub fn inference_graph(config: &ModelConfig, batch: usize) -> Result<Graph> {
+    Ok(probabilities(config, batch, None)?.0)
+}
+
+/// A place of dropout: an input of [`dropout_graph`] that a tensor is multiplied by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropoutMask {
+    /// The input's name.
+    pub name: String,
+    /// Its values for one tile: a factor for every channel of a map, or for every value of tokens and vectors.
+    pub values: usize,
+}
+
+/// Builds the inference graph with dropout at the published places, for Monte Carlo dropout (Gal and Ghahramani 2016); gives the places too.
+///
+/// Whole channels of maps are dropped at the end of every convolution block (spatial dropout, Tompson et al. 2015), single values after both activations of
+/// every transformer block's MLP and at the end of the location encoding. The masks are inputs: 0 drops a value, `1 / (1 - rate)` keeps it, and
+/// ones everywhere make it the network of [`inference_graph`].
+///
+/// # Errors
+/// The configuration cannot be.
+pub fn dropout_graph(config: &ModelConfig, batch: usize) -> Result<(Graph, Vec<DropoutMask>)> {
+    let (graph, masks) = probabilities(config, batch, Some(Vec::new()))?;
+    Ok((graph, masks.unwrap_or_default()))
+}
+
+/// The graph of both heads' probabilities; with `masks` it has places of dropout.
+fn probabilities(
+    config: &ModelConfig,
+    batch: usize,
+    masks: Option<Vec<DropoutMask>>,
+) -> Result<(Graph, Option<Vec<DropoutMask>>)> {
     config.validate()?;
     let mut graph = Graph::new();
     let inputs = inputs(&mut graph, config, batch);
     let weights = parameters(config).into_iter().map(|p| (p.name.clone(), graph.parameter(p.name, p.shape))).collect();
-    let mut network = Network { graph: &mut graph, inputs: &inputs, weights: &weights, statistics: None };
+    let mut network = Network { graph: &mut graph, inputs: &inputs, weights: &weights, statistics: None, masks };
     let logits = network.build(config)?;
+    let masks = network.masks;
     for (name, logits) in [DEEP_SUPERVISION, OUTPUT].into_iter().zip(logits) {
         graph.set_scope(name);
         let probabilities = graph.apply(Softmax, &[logits])?;
         graph.output(name, probabilities);
     }
-    Ok(graph)
+    Ok((graph, masks))
 }
 
 /// Adds the network's inputs to a graph, by name.
@@ -103,7 +135,7 @@ pub fn training_network(
     weights: &HashMap<String, TensorId>,
 ) -> Result<([TensorId; 2], Vec<Statistics>)> {
     config.validate()?;
-    let mut network = Network { graph, inputs, weights, statistics: Some(Vec::new()) };
+    let mut network = Network { graph, inputs, weights, statistics: Some(Vec::new()), masks: None };
     let logits = network.build(config)?;
     Ok((logits, network.statistics.unwrap_or_default()))
 }
@@ -137,7 +169,7 @@ pub fn entropy_graph(config: &ModelConfig, batch: usize) -> Result<Graph> {
     let zeros = graph.apply(Constant { shape: vec![batch, regions], value: 0.0 }, &[])?;
     given.insert(LOCATION.to_owned(), graph.apply(Add, &[zeros, region])?);
     let weights = parameters(config).into_iter().map(|p| (p.name.clone(), graph.parameter(p.name, p.shape))).collect();
-    let mut network = Network { graph: &mut graph, inputs: &given, weights: &weights, statistics: None };
+    let mut network = Network { graph: &mut graph, inputs: &given, weights: &weights, statistics: None, masks: None };
     let [_, output] = network.build(config)?;
     graph.set_scope(ENTROPY);
     let entropy = graph.apply(EntropyLoss, &[output])?;
@@ -156,6 +188,8 @@ struct Network<'a> {
     weights: &'a HashMap<String, TensorId>,
     /// In training, what each batch normalisation found; in inference none.
     statistics: Option<Vec<Statistics>>,
+    /// Where there is dropout, its places so far.
+    masks: Option<Vec<DropoutMask>>,
 }
 
 impl Network<'_> {
@@ -209,6 +243,7 @@ impl Network<'_> {
             x = self.dense(&format!("location.dense{layer}"), x)?;
             x = self.batch_norm(&format!("location.bn{layer}"), x, Activation::LeakyRelu { slope: LOCATION_SLOPE })?;
         }
+        x = self.dropout("location", x)?;
         self.graph.apply(Reshape { inner: vec![1, 1, config.filters] }, &[x])
     }
 
@@ -250,6 +285,7 @@ impl Network<'_> {
         for layer in ["mlp1", "mlp2"] {
             hidden = self.dense(&format!("{name}.{layer}"), hidden)?;
             hidden = self.graph.apply(Gelu, &[hidden])?;
+            hidden = self.dropout(&format!("{name}.{layer}"), hidden)?;
         }
         self.graph.apply(Add, &[x, hidden])
     }
@@ -288,7 +324,21 @@ impl Network<'_> {
             x = self.convolution(&format!("{name}.conv{layer}"), x)?;
             x = self.batch_norm(&format!("{name}.bn{layer}"), x, Activation::LeakyRelu { slope: SLOPE })?;
         }
-        Ok(x)
+        self.dropout(name, x)
+    }
+
+    /// A place of dropout, where there is any.
+    fn dropout(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
+        let Some(masks) = &mut self.masks else { return Ok(x) };
+        let shape = match self.graph.shape(x).nhwc() {
+            Some([n, _, _, c]) => Shape::from([n, 1, 1, c]),
+            None => self.graph.shape(x).clone(),
+        };
+        let name = format!("dropout.{name}");
+        self.graph.set_scope(&name);
+        masks.push(DropoutMask { name: name.clone(), values: shape.elements() / shape.batch().max(1) });
+        let mask = self.graph.input(name, shape);
+        self.graph.apply(Multiply, &[x, mask])
     }
 
     fn dense(&mut self, name: &str, x: TensorId) -> Result<TensorId> {
@@ -361,5 +411,28 @@ mod tests {
         let graph = inference_graph(&config, 2).expect("features in any order and a region vector");
         assert_eq!(graph.sources(Source::Parameter).count(), parameters(&config).len());
         assert_eq!(graph.shape(graph.outputs()[1].1).to_string(), "2x384x384x2");
+    }
+
+    #[test]
+    fn dropout_is_at_the_published_places() {
+        let config = ModelConfig { location: Location::published_regions(), ..ModelConfig::default() };
+        let (graph, masks) = dropout_graph(&config, 3).expect("the published configuration");
+        // Two fusion branches, the location, two in each of twelve transformer blocks, seven residual blocks.
+        assert_eq!(masks.len(), 2 + 1 + 24 + 7);
+        let values =
+            |name: &str| masks.iter().find(|mask| mask.name == format!("dropout.{name}")).map(|mask| mask.values);
+        assert_eq!(values("fusion.dem"), Some(64));
+        assert_eq!(values("location"), Some(64));
+        assert_eq!(values("transformer.block12.mlp1"), Some(576 * 256));
+        assert_eq!(values("transformer.block12.mlp2"), Some(576 * 64));
+        assert_eq!(values("unet.bottleneck"), Some(512));
+        assert_eq!(values("unet.decoder3"), Some(64));
+        for (_, tensor) in graph.sources(Source::Input).filter(|(_, tensor)| tensor.name.starts_with("dropout.")) {
+            let mask = masks.iter().find(|mask| mask.name == tensor.name).expect("listed");
+            assert_eq!((tensor.shape.batch(), tensor.shape.elements()), (3, 3 * mask.values));
+        }
+        let plain = inference_graph(&config, 3).expect("the same without");
+        assert_eq!(graph.nodes().len(), plain.nodes().len() + masks.len());
+        assert_eq!(graph.sources(Source::Parameter).count(), plain.sources(Source::Parameter).count());
     }
 }

@@ -18,17 +18,17 @@ pub(super) fn of_probabilities(
     engine: &Engine<'_>,
     job: &Job,
     ready: &Ready,
-    (grid, extent, location): (&Grid, &Extent, &[f32]),
+    (grid, extent, locations): (&Grid, &Extent, &[Vec<f32>]),
 ) -> String {
     let window = extent.window();
     hash(&json!({
         "what": inputs(args, engine, job),
-        "location": location,
+        "locations": locations,
         "grid": [grid.width, grid.height],
         "transform": grid.transform,
         "crs": grid.crs.as_ref().map(|crs| (&crs.name, crs.epsg)),
         "window": [window.row, window.col, window.height, window.width],
-        "device": ready.executor.device(),
+        "device": ready.device(),
         "batch": ready.batch,
     }))
 }
@@ -46,13 +46,18 @@ pub(super) fn of_results(args: &PredictArgs, engine: &Engine<'_>, job: &Job) -> 
 }
 
 fn inputs(args: &PredictArgs, engine: &Engine<'_>, job: &Job) -> Value {
-    let weights = &engine.weights;
+    let models = engine.models().iter().map(|model| {
+        json!({
+            "parameters": model.parameters_sha256(),
+            "config": model.config(),
+            "normalisation": model.normalisation(),
+        })
+    });
     let options = args.device.options();
     json!({
         "program": env!("CARGO_PKG_VERSION"),
-        "parameters": weights.parameters_sha256(),
-        "config": weights.config(),
-        "normalisation": weights.normalisation(),
+        "models": models.collect::<Vec<_>>(),
+        "members": args.members.json(),
         "files": job.scene.files().all().map(|path| stamp(path)).collect::<Vec<_>>(),
         "has_slope": job.scene.files().slope.is_some(),
         "rasters": job.scene.settings(),

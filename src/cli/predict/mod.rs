@@ -3,6 +3,7 @@
 mod engine;
 mod identity;
 mod many;
+mod members;
 mod one;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum, ValueHint};
 
 use crate::cli::device_args::DeviceArgs;
+use crate::cli::predict::members::MemberArgs;
 use crate::cli::scene_args::SceneArgs;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
@@ -30,6 +32,11 @@ use crate::report::REPORT_FILE;
 /// All rasters share one grid. A feature's bands come as one file or as one file per band, in order; physical values are computed from the
 /// scale, offset and nodata value in each file's metadata.
 ///
+/// With --tta, --mc-dropout or --ensemble several members map the scene: the model under every symmetry, in every run of dropout, and every other
+/// model in the same way. probability.tif is their mean then, from which all else is made, and three more rasters tell how far they agree: entropy.tif (of the
+/// mean, in bits, 0 to 1), mutual_information.tif (the part of it that comes from the members' disagreement, in bits) and standard_deviation.tif (of
+/// their probabilities of glacier). Disagreement is taken within each window and averaged over overlapping windows.
+///
 /// Scenes of any size are mapped in bounded memory. What is finished waits in FOLDER/.glavitu-work until the end, so that an interrupted scene
 /// goes on with --resume.
 #[derive(Debug, Args)]
@@ -42,6 +49,9 @@ Examples:
   glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --aoi basin.gpkg --resume -o result
   glavitu predict --model global.safetensors --manifest scenes.csv --shard 2/5 -o results
   glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --report -o result
+  glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --tta --batch 8 -o result
+  glavitu predict --model global.safetensors --optical scene.tif --elevation dem.tif --mc-dropout 10 --seed 1 -o result
+  glavitu predict --model a.safetensors --ensemble b.safetensors c.safetensors --optical scene.tif --elevation dem.tif -o result
 
 A manifest is a CSV with a header and commas between columns, or a JSON array of objects; only `id` is always needed:
   id                               the scene's name: letters, digits, '.', '_', '-'; its results go to FOLDER/ID
@@ -109,6 +119,8 @@ pub struct PredictArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     batch: usize,
+    #[command(flatten)]
+    members: MemberArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// Go on with an interrupted scene: repeat the command that was interrupted and add this
@@ -182,6 +194,7 @@ impl PredictArgs {
             let found = format!("--confidence-threshold {}", self.confidence_threshold);
             return Err(Error::bad_argument(found, "a confidence from 0 to 1", "give 0.95, say"));
         }
+        self.members.check()?;
         let settings = self.products(None);
         settings.outlines.check()?;
         let mut names = settings.names();
@@ -233,6 +246,7 @@ impl PredictArgs {
             outline_names: self.outlines.clone(),
             confidence_bands: self.confidence_bands,
             confidence_threshold: self.confidence_threshold,
+            uncertainty: self.members.are_many(),
         }
     }
 

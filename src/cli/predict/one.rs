@@ -17,13 +17,13 @@ use crate::cli::print_line;
 use crate::cli::scene_args::SceneArgs;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
-use crate::executor::Executor;
 use crate::infer::extent::Extent;
 use crate::infer::location::{LocationChoice, location_vector};
-use crate::infer::predict::{Network, PART_BYTES, WindowCounts, predict};
+use crate::infer::predict::{Members, Network, PART_BYTES, WindowCounts, predict_members};
 use crate::infer::products::{Labels, ProductSummary, stage_products};
 use crate::infer::scene::Scene;
 use crate::infer::spool::{Earlier, Spool};
+use crate::model::{Location, Weights};
 use crate::raster::{Grid, Transformer};
 use crate::report::REPORT_FILE;
 use crate::report::predicted::{self, Predicted};
@@ -88,11 +88,11 @@ pub(super) fn check_folder(args: &PredictArgs, folder: &Path) -> Result<(), Erro
 /// Maps one scene. After an error the output folder is as it was, but for rows that an interrupted run can go on from.
 pub(super) fn map(args: &PredictArgs, engine: &mut Engine<'_>, job: &Job) -> Result<Mapped> {
     let start = Instant::now();
-    let config = engine.weights.config();
+    let config = engine.model().config();
     let scene = job.scene.open(&config.features)?;
     let assumed = job.scene.assume_crs.as_deref().map(parse_crs).transpose()?;
     let extent = Extent::new(scene.grid(), args.window.map(|w| w.0), args.aoi.as_deref(), assumed.as_ref())?;
-    let location = location_vector(&config.location, location_choice(args, job), scene.grid())?;
+    let locations = locations(args, engine, job, scene.grid())?;
     let grid = scene.grid().part(extent.window());
     let whole = scene.grid();
     if whole.width < config.tile || whole.height < config.tile {
@@ -108,7 +108,7 @@ pub(super) fn map(args: &PredictArgs, engine: &mut Engine<'_>, job: &Job) -> Res
     let mut ready = engine.take()?;
     let loaded = start.elapsed();
     stop_if_interrupted()?;
-    let work = Work { args, engine, job, scene: &scene, extent: &extent, grid: &grid, location: &location };
+    let work = Work { args, engine, job, scene: &scene, extent: &extent, grid: &grid, locations: &locations };
     let mapped = work.run(&mut ready, [opened, loaded], start);
     // A device that failed may not come back to life.
     let is_alive = match &mapped {
@@ -129,7 +129,8 @@ struct Work<'a> {
     scene: &'a Scene,
     extent: &'a Extent,
     grid: &'a Grid,
-    location: &'a [f32],
+    /// Of each model.
+    locations: &'a [Vec<f32>],
 }
 
 impl Work<'_> {
@@ -137,9 +138,11 @@ impl Work<'_> {
         let Self { args, engine, job, grid, .. } = self;
         let output = &job.output;
         let is_new = !output.exists();
-        let place = (self.scene.grid(), self.extent, self.location);
+        let place = (self.scene.grid(), self.extent, self.locations);
         let identity = identity::of_probabilities(args, engine, job, ready, place);
-        let opening = Spool::open(output, (grid.height, grid.width), &identity, job.earlier);
+        let networks = self.networks(ready.batch);
+        let channels = self.members(&networks).channels();
+        let opening = Spool::of_channels(output, (grid.height, grid.width), channels, &identity, job.earlier);
         let mut spool = opening.inspect_err(|_| remove_if_new(output, is_new))?;
         let before = spool.rows();
         if before > 0 {
@@ -189,15 +192,33 @@ impl Work<'_> {
         }
     }
 
+    /// What the executors run.
+    fn networks(&self, batch: usize) -> Vec<Network<'_>> {
+        let models = self.engine.models().iter().zip(self.locations);
+        models
+            .map(|(model, location)| Network {
+                config: model.config(),
+                normalisation: model.normalisation(),
+                batch,
+                location,
+                part_bytes: PART_BYTES,
+            })
+            .collect()
+    }
+
+    fn members<'b>(&'b self, models: &'b [Network<'b>]) -> Members<'b> {
+        let (members, dropout) = (&self.args.members, self.engine.dropout.as_slice());
+        Members { models, symmetries: members.symmetries(), dropout, runs: members.runs() }
+    }
+
     fn predict(&self, ready: &mut Ready, spool: &mut Spool) -> Result<WindowCounts, Error> {
-        let weights = &self.engine.weights;
-        let config = weights.config();
-        let (batch, location) = (ready.batch, self.location);
-        let normalisation = weights.normalisation();
-        let network = Network { config, normalisation, batch, location, part_bytes: PART_BYTES };
-        let bar = progress_bar(self.extent.tiling(self.scene.grid(), config.tile)?.len(), "tiles");
+        let networks = self.networks(ready.batch);
+        let members = self.members(&networks);
+        let tile = self.engine.model().config().tile;
+        let bar = progress_bar(self.extent.tiling(self.scene.grid(), tile)?.len(), "tiles");
         let is_first = spool.rows() == 0;
-        let counts = predict(ready.executor.as_mut(), &network, self.scene, self.extent, spool, &mut |done| {
+        let mut executors = ready.executors();
+        let counts = predict_members(&mut executors, &members, self.scene, self.extent, spool, &mut |done| {
             bar.set_position(done as u64);
             stop_if_interrupted()
         });
@@ -218,7 +239,7 @@ impl Work<'_> {
 
     fn stage(&self, ready: &Ready, spool: &mut Spool, staged: &mut StagedFiles) -> Result<ProductSummary, Error> {
         let bar = progress_bar(self.grid.height, "rows");
-        let origin = origin(self.args, self.engine, self.job, ready.executor.as_ref());
+        let origin = origin(self.args, self.engine, self.job, ready.device());
         let title = title(&self.args.model);
         let summary = stage_products(
             spool,
@@ -245,8 +266,8 @@ impl Work<'_> {
         summary: &ProductSummary,
         [opened, loaded, predicted, written]: [Duration; 4],
     ) -> Result<Value, Error> {
-        let Self { args, engine, job, grid, location, .. } = self;
-        let (weights, files) = (&engine.weights, job.scene.files());
+        let Self { args, engine, job, grid, locations, .. } = self;
+        let (weights, files) = (engine.model(), job.scene.files());
         let config = weights.config();
         let window = self.extent.window();
         let is_whole = window == self.scene.grid().window();
@@ -262,17 +283,18 @@ impl Work<'_> {
                 "features": config.features,
                 "tile": config.tile,
             },
+            "members": self.members_json(),
             "calibration": engine.calibrator.as_ref().map(|c| json!({
                 "file": args.calibration, "origin": c.origin(), "sha256": c.sha256(), "monotone": c.is_monotone(),
             })),
-            "device": ready.executor.device(),
+            "device": ready.device(),
             "precision": "float32",
             "settings": {
                 "smoothing": args.smoothing,
                 "batch": ready.batch,
                 "exact": args.device.exact,
                 "precision": args.device.options().precision.to_string(),
-                "location": location,
+                "location": locations.first(),
                 "region": job.region,
                 "region_vector": args.region_vector,
                 "rasters": job.scene.settings(),
@@ -297,7 +319,7 @@ impl Work<'_> {
             "tiles": self.extent.tiling(self.scene.grid(), config.tile)?.len(),
             "tiles_without_data": counts.skipped,
             "resumed_after_rows": before,
-            "memory_bytes_planned": ready.executor.plan().peak_bytes(),
+            "memory_bytes_planned": ready.peak_bytes(),
             "result": summary.json(),
             "seconds": {
                 "reading": seconds(opened),
@@ -310,11 +332,50 @@ impl Work<'_> {
     }
 }
 
+impl Work<'_> {
+    /// Who the members were; null for a model alone.
+    fn members_json(&self) -> Value {
+        let (args, engine) = (self.args, self.engine);
+        let mut members = args.members.json();
+        if members.is_null() {
+            return members;
+        }
+        let others = args.members.ensemble.iter().zip(engine.models().iter().zip(self.locations).skip(1));
+        let ensemble = others.map(|(path, (model, location))| {
+            json!({
+                "file": path,
+                "origin": model.origin(),
+                "parameters_sha256": model.parameters_sha256(),
+                "location": location,
+            })
+        });
+        members["ensemble"] = ensemble.collect();
+        if !engine.dropout.is_empty() {
+            // Through text, as 0.1 is not 0.100000001 to a reader.
+            let rates =
+                engine.dropout.iter().map(|d| d.rate().to_string().parse::<f64>().unwrap_or(f64::from(d.rate())));
+            members["dropout"]["rates"] = rates.collect();
+        }
+        members
+    }
+}
+
 fn remove_if_new(folder: &Path, is_new: bool) {
     if is_new {
         // Only an empty folder can be removed so.
         let _ = fs::remove_dir(folder);
     }
+}
+
+/// The location input of every model. A choice of regions is for those that have regions; where none has, it is refused.
+fn locations(args: &PredictArgs, engine: &Engine<'_>, job: &Job, grid: &Grid) -> Result<Vec<Vec<f32>>, Error> {
+    let has_regions = |model: &Weights| matches!(model.config().location, Location::Regions(_));
+    let any = engine.models().iter().any(has_regions);
+    let choice = |model: &Weights| match location_choice(args, job) {
+        _ if any && !has_regions(model) => LocationChoice::Unset,
+        choice => choice,
+    };
+    engine.models().iter().map(|model| location_vector(&model.config().location, choice(model), grid)).collect()
 }
 
 fn location_choice<'a>(args: &'a PredictArgs, job: &'a Job) -> LocationChoice<'a> {
@@ -326,19 +387,28 @@ fn location_choice<'a>(args: &'a PredictArgs, job: &'a Job) -> LocationChoice<'a
 }
 
 /// Names and values that every output file carries.
-fn origin(args: &PredictArgs, engine: &Engine<'_>, job: &Job, executor: &dyn Executor) -> Vec<(String, String)> {
+fn origin(args: &PredictArgs, engine: &Engine<'_>, job: &Job, device: String) -> Vec<(String, String)> {
     let model = args.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let calibration = engine.calibrator.as_ref().map_or_else(|| "none".to_owned(), Calibrator::sha256);
     let fixed = [
         ("GLAVITU_VERSION", env!("CARGO_PKG_VERSION").to_owned()),
         ("GLAVITU_MODEL", model),
-        ("GLAVITU_PARAMETERS_SHA256", engine.weights.parameters_sha256().to_owned()),
+        ("GLAVITU_PARAMETERS_SHA256", engine.model().parameters_sha256().to_owned()),
         ("GLAVITU_CALIBRATION_SHA256", calibration),
-        ("GLAVITU_DEVICE", executor.device()),
+        ("GLAVITU_DEVICE", device),
         ("GLAVITU_PRECISION", "float32".to_owned()),
         ("GLAVITU_SMOOTHING", args.smoothing.to_string()),
     ];
-    let known = [("GLAVITU_SCENE", job.id.clone()), ("GLAVITU_DATE", job.date.clone())];
+    let members = args.members.json();
+    let members = (!members.is_null()).then(|| members.to_string());
+    let others = engine.models().iter().skip(1).map(|model| model.parameters_sha256().to_owned());
+    let others = Some(others.collect::<Vec<_>>().join(" ")).filter(|others| !others.is_empty());
+    let known = [
+        ("GLAVITU_SCENE", job.id.clone()),
+        ("GLAVITU_DATE", job.date.clone()),
+        ("GLAVITU_MEMBERS", members),
+        ("GLAVITU_ENSEMBLE_PARAMETERS_SHA256", others),
+    ];
     let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
     fixed.into_iter().chain(known).map(|(name, value)| (name.to_owned(), value)).collect()
 }
