@@ -188,3 +188,57 @@ fn a_training_run() {
     assert!(text.contains("<polyline") && text.contains("All epochs"));
     assert!(text.contains("learning_rate = "), "the settings");
 }
+
+#[test]
+fn evaluations() {
+    let place = workplace();
+    assert_eq!(predict(&place, "result", &[]).code, Some(0));
+    let run = |args: &[&str]| {
+        let named = |arg: &&str| if arg.contains('/') || arg.contains('.') { place.at(arg) } else { (*arg).to_owned() };
+        let args: Vec<String> = ["evaluate"].iter().chain(args).map(named).collect();
+        glavitu(&args)
+    };
+    let scene = ["--predicted", "result/outlines.tif", "--reference", "scene/truth.tif"];
+    let found = run(&[&scene[..], &["--background", "scene/optical.tif", "--report", "-o", "./scored"]].concat());
+    assert_eq!(found.code, Some(0), "{}", found.err);
+    let text = page(&place, "scored/report.html");
+    let numbers: Value =
+        serde_json::from_str(&fs::read_to_string(place.path("scored/evaluation.json")).expect("written"))
+            .expect("JSON");
+    let iou = numbers["iou"].as_f64().expect("an IoU");
+    assert!(text.contains(&format!("<dd>{iou:.3}")), "the IoU {iou}");
+    for words in ["Found (true positive)", "Too much (false positive)", "Missed (false negative)", "Confusion matrix"] {
+        assert!(text.contains(words), "{words}");
+    }
+
+    let outlines = ["--predicted", "result/outlines.gpkg", "--reference", "scene/outlines.gpkg", "--distances"];
+    let found = run(&[&outlines[..], &["--report", "-o", "./distances"]].concat());
+    assert_eq!(found.code, Some(0), "{}", found.err);
+    assert!(page(&place, "distances/report.html").contains("Hausdorff (m)"));
+
+    let made = glavitu(
+        &[
+            "dataset",
+            "synthetic",
+            "--tiles",
+            "3",
+            "--size",
+            "64",
+            "--features",
+            "optical,dem",
+            "-o",
+            &place.at("tiles.hdf5"),
+        ]
+        .map(str::to_owned),
+    );
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let tiles = ["--model", "global.safetensors", "--dataset", "tiles.hdf5", "--group-by", "region"];
+    let found = run(&[&tiles[..], &["--report", "-o", "./tiles"]].concat());
+    assert_eq!(found.code, Some(0), "{}", found.err);
+    let text = page(&place, "tiles/report.html");
+    assert!(text.contains("IoU of glacier by region") && text.contains("Mean IoU by region"));
+
+    // A report needs a folder.
+    let found = run(&[&scene[..], &["--report"]].concat());
+    assert_eq!(found.code, Some(2), "{}", found.err);
+}

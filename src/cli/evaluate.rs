@@ -21,6 +21,7 @@ use crate::evaluate::experts::SPACING_M;
 use crate::evaluate::groups::{GroupBy, TrainedOn};
 use crate::evaluate::scene::{Background, FILES, Files};
 use crate::evaluate::{Confusion, Evaluation};
+use crate::report::{REPORT_FILE, evaluated};
 
 /// Compare predictions with references: scenes, tile files, outlines of experts.
 ///
@@ -49,6 +50,7 @@ Examples:
   glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --valid study_area.geojson
   glavitu evaluate --predicted result/outlines.tif --reference rgi.shp --background scene.tif -o evaluation
   glavitu evaluate --predicted mine.gpkg --reference rgi.geojson --grid scene.tif --json
+  glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --background scene.tif --report -o evaluation
 
   glavitu evaluate --model model.safetensors --dataset test.hdf5
   glavitu evaluate --model model.safetensors --dataset test.hdf5 --group-by region,sensor,year -o evaluation
@@ -109,6 +111,9 @@ pub struct EvaluateArgs {
     /// The scene under errors.png: six bands (blue, green, red, NIR, SWIR1, SWIR2), three (red, green, blue) or one, in one file or one file each
     #[arg(long, value_name = "FILE", num_args = 1..=6, requires = "output", value_hint = ValueHint::FilePath)]
     background: Vec<PathBuf>,
+    /// Write report.html too: map of errors, bars and tables; one file that any browser opens
+    #[arg(long, requires = "output")]
+    report: bool,
     /// Print evaluation.json to standard output
     #[arg(long)]
     json: bool,
@@ -157,6 +162,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             unlabelled: args.unlabelled.unlabelled(),
             device: &args.device,
             output: args.output.as_deref(),
+            report: args.report,
             as_json: args.json,
         });
     }
@@ -173,6 +179,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             assumed_crs: assumed_crs.as_ref(),
             spacing: args.spacing,
             output: args.output.as_deref(),
+            report: args.report,
             as_json: args.json,
         });
     }
@@ -199,10 +206,17 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         let background = (!args.background.is_empty())
             .then(|| Background::open(&args.background, &evaluation, files.assumed_crs))
             .transpose()?;
-        write_folder(folder, |staged| {
-            evaluation.stage(folder, background.as_ref(), staged)?;
-            staged.stage_bytes(folder.join(REPORT), format!("{report:#}\n").as_bytes())
+        let imagery = write_folder(folder, |staged| {
+            let imagery = evaluation.stage(folder, background.as_ref(), staged)?;
+            staged.stage_bytes(folder.join(REPORT), format!("{report:#}\n").as_bytes())?;
+            Ok(imagery)
         })?;
+        if args.report {
+            let title = format!("{} against {}", predicted.display(), reference.display());
+            let errors = folder.join(FILES[0]);
+            evaluated::scene(&evaluation, &title, (&errors, &imagery), None, &report)?
+                .write(&folder.join(REPORT_FILE))?;
+        }
     }
     if args.json {
         return print_line(format_args!("{report:#}"));
@@ -235,7 +249,7 @@ fn check_outputs(args: &EvaluateArgs, folder: &Path) -> Result<(), Error> {
         .chain(&args.background)
         .map(PathBuf::as_path)
         .collect();
-    check_folder(folder, &[FILES[0], FILES[1], REPORT], &read)
+    check_folder(folder, &[FILES[0], FILES[1], REPORT, REPORT_FILE], &read)
 }
 
 /// Refuses a folder that cannot be written, or in which one of the files would replace one that is read.

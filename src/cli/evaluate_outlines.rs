@@ -14,9 +14,10 @@ use crate::evaluate::distance::Distances;
 use crate::evaluate::experts::{Files, Matching, OutlineComparison};
 use crate::evaluate::table::csv_of;
 use crate::raster::Crs;
+use crate::report::{REPORT_FILE, evaluated};
 
 /// Output files.
-const FILES: [&str; 3] = [REPORT, "glaciers.csv", "spread.csv"];
+const FILES: [&str; 4] = [REPORT, "glaciers.csv", "spread.csv", REPORT_FILE];
 /// Longer tables are for files.
 const MOST_ROWS: usize = 30;
 
@@ -29,6 +30,7 @@ pub(super) struct OutlineJob<'a> {
     pub(super) assumed_crs: Option<&'a Crs>,
     pub(super) spacing: f64,
     pub(super) output: Option<&'a Path>,
+    pub(super) report: bool,
     pub(super) as_json: bool,
 }
 
@@ -53,6 +55,10 @@ pub(super) fn run(job: &OutlineJob<'_>) -> Result<()> {
         write_folder(folder, |staged| {
             staged.stage_bytes(folder.join(FILES[0]), format!("{report:#}\n").as_bytes())?;
             staged.stage_bytes(folder.join(FILES[1]), glaciers_csv(&found).as_bytes())?;
+            if job.report {
+                let page = evaluated::outlines(&found, &job.predicted.display().to_string(), &report).html();
+                staged.stage_bytes(folder.join(REPORT_FILE), page.as_bytes())?;
+            }
             if job.references.len() < 2 {
                 // One of an earlier run would be taken for a part of this.
                 staged.remove(folder.join(FILES[2]));

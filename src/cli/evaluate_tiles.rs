@@ -20,12 +20,13 @@ use crate::evaluate::table::csv_of;
 use crate::evaluate::tile_pass::TilePass;
 use crate::model::network::inference_graph;
 use crate::model::{Location, Weights};
+use crate::report::{REPORT_FILE, evaluated};
 
 /// Patches computed at a time, and threads that read them.
 const BATCH: usize = 4;
 const WORKERS: usize = 2;
 /// Output files.
-const FILES: [&str; 3] = [REPORT, "tiles.csv", "groups.csv"];
+const FILES: [&str; 4] = [REPORT, "tiles.csv", "groups.csv", REPORT_FILE];
 
 /// What is evaluated, and how.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(super) struct TileJob<'a> {
     pub(super) unlabelled: Unlabelled,
     pub(super) device: &'a DeviceArgs,
     pub(super) output: Option<&'a Path>,
+    pub(super) report: bool,
     pub(super) as_json: bool,
 }
 
@@ -85,7 +87,12 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
         write_folder(folder, |staged| {
             staged.stage_bytes(folder.join(FILES[0]), format!("{report:#}\n").as_bytes())?;
             staged.stage_bytes(folder.join(FILES[1]), tiles_csv(&found).as_bytes())?;
-            staged.stage_bytes(folder.join(FILES[2]), groups_csv(&found).as_bytes())
+            staged.stage_bytes(folder.join(FILES[2]), groups_csv(&found).as_bytes())?;
+            if job.report {
+                let page = evaluated::tiles(&found, &job.model.display().to_string(), None, &report).html();
+                staged.stage_bytes(folder.join(REPORT_FILE), page.as_bytes())?;
+            }
+            Ok(())
         })?;
     }
     if job.as_json {

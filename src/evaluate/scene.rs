@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -85,12 +86,17 @@ impl ReferenceGroup {
 }
 
 /// The outcome for a pixel, as `errors.tif` holds it.
-mod outcome {
-    pub(super) const TRUE_NEGATIVE: u8 = 0;
-    pub(super) const TRUE_POSITIVE: u8 = 1;
-    pub(super) const FALSE_POSITIVE: u8 = 2;
-    pub(super) const FALSE_NEGATIVE: u8 = 3;
-    pub(super) const NOT_COUNTED: u8 = 255;
+pub mod outcome {
+    /// No glacier, as predicted.
+    pub const TRUE_NEGATIVE: u8 = 0;
+    /// A glacier, as predicted.
+    pub const TRUE_POSITIVE: u8 = 1;
+    /// Predicted, but no glacier.
+    pub const FALSE_POSITIVE: u8 = 2;
+    /// A glacier that was not predicted.
+    pub const FALSE_NEGATIVE: u8 = 3;
+    /// Not valid, not predicted or not labelled.
+    pub const NOT_COUNTED: u8 = 255;
 }
 
 const MARKS: [Mark<'_>; 3] = [
@@ -304,11 +310,16 @@ impl Evaluation {
     /// Stages `errors.tif` (0 true negative, 1 true positive, 2 false positive, 3 false negative, 255 not counted), cloud-optimised, and `errors.png` for
     /// `folder`, which exists. The layers are read once more.
     ///
-    /// The picture lies over `background`, or over grey.
+    /// The picture lies over `background`, or over grey; what lies under it is returned.
     ///
     /// # Errors
     /// A layer or the background cannot be read, or a file cannot be written.
-    pub fn stage(&mut self, folder: &Path, background: Option<&Background>, staged: &mut StagedFiles) -> Result<()> {
+    pub fn stage(
+        &mut self,
+        folder: &Path,
+        background: Option<&Background>,
+        staged: &mut StagedFiles,
+    ) -> Result<RgbImage> {
         let metadata = Metadata {
             description: Some("0 true negative, 1 true positive, 2 false positive, 3 false negative".into()),
             items: vec![("GLAVITU_VERSION".into(), env!("CARGO_PKG_VERSION").into())],
@@ -342,7 +353,8 @@ impl Evaluation {
             format!("{}{}{}", score("IoU", c.iou()), score("Precision", c.precision()), score("Recall", c.recall()));
         let caption = Caption { title: title.trim_end(), pixel_m: grid.pixel_m() };
         let drawn = picture.draw_mark_counts(&counts, &MARKS, &caption);
-        staged.stage(folder.join(FILES[1]), |path| write_png(&drawn, path))
+        staged.stage(folder.join(FILES[1]), |path| write_png(&drawn, path))?;
+        Ok(picture.picture())
     }
 }
 

@@ -4,10 +4,11 @@
 //! - [`Report`]: a page of sections; this module turns them into HTML.
 //! - [`map`]: layers over one another; [`picture`]: rasters and polygons as such layers.
 //! - [`table`], [`bars`]: numbers to sort and to see; [`provenance`]: how it was made.
-//! - [`predicted`], [`changed`], [`trained`]: the reports of the commands.
+//! - [`predicted`], [`evaluated`], [`changed`], [`trained`]: the reports of the commands.
 
 pub mod bars;
 pub mod changed;
+pub mod evaluated;
 pub mod map;
 pub mod picture;
 pub mod predicted;
