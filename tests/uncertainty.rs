@@ -402,7 +402,7 @@ fn manifests_have_members_too() {
 
 #[test]
 fn members_that_cannot_be() {
-    let place = workplace(40, 40);
+    let place = workplace(70, 70);
     for rate in ["1", "-0.1", "nan", "1.5"] {
         refused(&place, &["--mc-dropout", "2", &format!("--dropout-rate={rate}")], &["--dropout-rate", "below 1"]);
     }

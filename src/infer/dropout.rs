@@ -72,7 +72,7 @@ impl Dropout {
         let kept = 1.0 / (1.0 - self.rate);
         // A value is dropped if its 32 bits, as a fraction of 2^32, are below the rate.
         let limit = f64::from(self.rate) * 2.0_f64.powi(32);
-        let factor = |bits: u64| if f64::from(bits as u32) < limit { 0.0 } else { kept };
+        let factor = |bits: u64| if (bits as f64) < limit { 0.0 } else { kept };
         for pair in out.chunks_mut(2) {
             let bits = random.bits();
             for (value, bits) in pair.iter_mut().zip([bits >> 32, bits & u64::from(u32::MAX)]) {

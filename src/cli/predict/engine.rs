@@ -116,6 +116,9 @@ impl<'a> Engine<'a> {
 fn dropout(args: &PredictArgs, number: usize, model: &Weights) -> Result<Dropout> {
     let (_, masks) = dropout_graph(model.config(), 1)?;
     let rate = args.members.dropout_rate.unwrap_or(model.config().dropout);
+    if rate == 0.0 && args.members.dropout_rate.is_none() {
+        tracing::warn!("the model's own dropout rate is 0, so all runs are the same: give --dropout-rate");
+    }
     Dropout::new(masks, rate, args.members.seed, number)
 }
 

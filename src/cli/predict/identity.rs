@@ -57,7 +57,7 @@ fn inputs(args: &PredictArgs, engine: &Engine<'_>, job: &Job) -> Value {
     json!({
         "program": env!("CARGO_PKG_VERSION"),
         "models": models.collect::<Vec<_>>(),
-        "members": args.members.json(),
+        "members": args.members.json(&engine.dropout),
         "files": job.scene.files().all().map(|path| stamp(path)).collect::<Vec<_>>(),
         "has_slope": job.scene.files().slope.is_some(),
         "rasters": job.scene.settings(),

@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::infer::dropout::Dropout;
 use crate::infer::symmetry::Symmetry;
 
 /// The options of `glavitu predict` that make it say how sure the model is.
@@ -14,7 +15,7 @@ pub(super) struct MemberArgs {
     /// Map the scene under the eight symmetries of the square too (test-time augmentation); takes eight times as long
     #[arg(long)]
     pub(super) tta: bool,
-    /// Map the scene N times with random dropout (Monte Carlo dropout)
+    /// Map the scene N times with random dropout (Monte Carlo dropout); models are trained without it, as published
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub(super) mc_dropout: Option<usize>,
     /// The share of channels and values that dropout drops; the model's own (mostly 0.1) if not given
@@ -60,12 +61,13 @@ impl MemberArgs {
         self.count() > 1
     }
 
-    /// What of them decides the probabilities, but for the models; null where there is nothing but a model.
-    pub(super) fn json(&self) -> Value {
+    /// What of them decides the probabilities, but for the models; null where there is nothing but a model. `dropout` is each model's.
+    pub(super) fn json(&self, dropout: &[Dropout]) -> Value {
         let dropout = self.mc_dropout.map(|runs| {
             // Through text, as 0.1 is not 0.100000001 to a reader.
-            let rate = self.dropout_rate.map(|rate| rate.to_string().parse::<f64>().unwrap_or(f64::from(rate)));
-            json!({ "runs": runs, "rate": rate, "seed": self.seed })
+            let short = |rate: f32| rate.to_string().parse::<f64>().unwrap_or(f64::from(rate));
+            let rates: Vec<f64> = dropout.iter().map(|dropout| short(dropout.rate())).collect();
+            json!({ "runs": runs, "rates": rates, "seed": self.seed })
         });
         match (self.count(), &dropout) {
             (1, None) => Value::Null,

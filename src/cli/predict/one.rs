@@ -330,13 +330,11 @@ impl Work<'_> {
             },
         }))
     }
-}
 
-impl Work<'_> {
     /// Who the members were; null for a model alone.
     fn members_json(&self) -> Value {
         let (args, engine) = (self.args, self.engine);
-        let mut members = args.members.json();
+        let mut members = args.members.json(&engine.dropout);
         if members.is_null() {
             return members;
         }
@@ -350,12 +348,6 @@ impl Work<'_> {
             })
         });
         members["ensemble"] = ensemble.collect();
-        if !engine.dropout.is_empty() {
-            // Through text, as 0.1 is not 0.100000001 to a reader.
-            let rates =
-                engine.dropout.iter().map(|d| d.rate().to_string().parse::<f64>().unwrap_or(f64::from(d.rate())));
-            members["dropout"]["rates"] = rates.collect();
-        }
         members
     }
 }
@@ -399,7 +391,7 @@ fn origin(args: &PredictArgs, engine: &Engine<'_>, job: &Job, device: String) ->
         ("GLAVITU_PRECISION", "float32".to_owned()),
         ("GLAVITU_SMOOTHING", args.smoothing.to_string()),
     ];
-    let members = args.members.json();
+    let members = args.members.json(&engine.dropout);
     let members = (!members.is_null()).then(|| members.to_string());
     let others = engine.models().iter().skip(1).map(|model| model.parameters_sha256().to_owned());
     let others = Some(others.collect::<Vec<_>>().join(" ")).filter(|others| !others.is_empty());
