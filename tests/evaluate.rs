@@ -289,3 +289,102 @@ fn the_simple_baseline_of_a_real_scene() {
     let iou = found["iou"].as_f64().expect("a number");
     assert_eq!(format!("{iou:.3}"), "0.775");
 }
+
+#[test]
+fn pixels_without_a_label_as_other_ground() {
+    let place = workplace();
+    let found = numbers(&place, "predicted.tif", "truth.tif", &["--unlabelled", "background"]);
+    // The pixel without a label was predicted as glacier; the one without a prediction still does not count.
+    assert_eq!((counts(&found), &found["unlabelled"]), ([48, 11, 0, 40], &Value::from("background")));
+    assert_eq!((&found["not_counted"]["not_labelled"], &found["not_counted"]["no_prediction"]), (&0.into(), &1.into()));
+    let run = evaluate(&place, "predicted.tif", "truth.tif", &["--unlabelled", "background"]);
+    assert!(run.out.contains("without a label count as other ground"), "{}", run.out);
+}
+
+#[test]
+fn a_reference_of_another_place() {
+    let place = workplace();
+    geojson(&place, "beside.geojson", [20.0, 0.0, 30.0, 10.0]);
+    refused(&place, "predicted.tif", "beside.geojson", &[], "polygons that all lie beside the raster");
+    geojson(&place, "far.geojson", [20_000.0, 0.0, 20_010.0, 10.0]);
+    refused(&place, "predicted.tif", "far.geojson", &[], "polygons that all lie beside the raster");
+    refused(&place, "predicted.tif", "truth.tif", &["--valid", &place.at("far.geojson")], "far.geojson");
+    // Between pixel centres is the right place, and no pixel.
+    geojson(&place, "small.geojson", [3.6, 3.6, 3.8, 3.8]);
+    assert_eq!(counts(&numbers(&place, "predicted.tif", "small.geojson", &[])), [0, 59, 0, 40]);
+}
+
+#[test]
+fn kinds_of_glaciers() {
+    let place = workplace();
+    let feature = |kind: &str, [left, top, right, bottom]: [f64; 4]| {
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        let ring = corners.map(|(col, row)| {
+            let (x, y) = grid().position(col, row);
+            format!("[{x},{y}]")
+        });
+        format!(
+            r#"{{"type":"Feature","properties":{{"term_type":{kind}}},"geometry":{{"type":"Polygon","coordinates":[[{}]]}}}}"#,
+            ring.join(",")
+        )
+    };
+    // Columns from 4 on are predicted: all of the tidewater glacier, half of the other, and ice that nobody drew.
+    let features = [
+        feature("\"tidewater\"", [6.0, 2.0, 10.0, 5.0]),
+        feature("\"land\"", [3.0, 6.0, 5.0, 10.0]),
+        feature("null", [0.0, 0.0, 1.0, 1.0]),
+    ];
+    let text = format!(
+        r#"{{"type":"FeatureCollection","crs":{{"type":"name","properties":{{"name":"EPSG:32611"}}}},"features":[{}]}}"#,
+        features.join(",")
+    );
+    fs::write(place.path("kinds.geojson"), text).expect("written");
+    let found = numbers(&place, "predicted.tif", "kinds.geojson", &["--group-by", "TERM_TYPE"]);
+    let groups = found["reference_groups"].as_array().expect("groups");
+    let of = |name: Option<&str>| {
+        let group = groups.iter().find(|group| group["group"].as_str() == name).expect("a group");
+        (group["found"].as_u64(), group["missed"].as_u64(), group["recall"].as_f64())
+    };
+    assert_eq!(of(Some("tidewater")), (Some(12), Some(0), Some(1.0)));
+    assert_eq!(of(Some("land")), (Some(4), Some(4), Some(0.5)));
+    assert_eq!(of(None), (Some(0), Some(1), Some(0.0)));
+    assert_eq!(counts(&found), [16, 43, 5, 35]);
+    let run = evaluate(&place, "predicted.tif", "kinds.geojson", &["--group-by", "term_type"]);
+    assert!(run.out.contains("tidewater") && run.out.contains("not told"), "{}", run.out);
+    refused(&place, "predicted.tif", "kinds.geojson", &["--group-by", "surge_type"], "expected term_type");
+    refused(&place, "predicted.tif", "truth.tif", &["--group-by", "term_type"], "polygons with attributes");
+}
+
+/// Outcomes of a raster that is read in several parts are those of one that is not.
+#[test]
+fn many_rows() {
+    let place = Workplace::new();
+    let (width, height) = (70_000, 300);
+    let transform = [1.0, 0.0, 480_000.0, 0.0, -1.0, 5_780_900.0];
+    let wide = Grid { width, height, transform, ..grid() };
+    let class = |i: usize, shift: usize| u8::from((i % width / 50 + i / width / 7 + shift) % 3 == 0);
+    let predicted: Vec<u8> = (0..width * height).map(|i| class(i, 0)).collect();
+    let truth: Vec<u8> = (0..width * height).map(|i| class(i, i / width / 40)).collect();
+    bytes(place.path("predicted.tif"), &wide, &predicted);
+    bytes(place.path("truth.tif"), &wide, &truth);
+    let folder = place.at("result");
+    let run = evaluate(&place, "predicted.tif", "truth.tif", &["-o", &folder, "--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).expect("JSON");
+    let outcome = |(p, t): (&u8, &u8)| match (p, t) {
+        (0, 0) => 0_u8,
+        (1, 1) => 1,
+        (1, 0) => 2,
+        _ => 3,
+    };
+    let outcomes: Vec<u8> = predicted.iter().zip(&truth).map(outcome).collect();
+    let count = |value: u8| outcomes.iter().filter(|outcome| **outcome == value).count() as u64;
+    assert_eq!(counts(&found), [count(1), count(2), count(3), count(0)]);
+    let errors = RasterFile::open(place.path("result/errors.tif")).expect("a raster");
+    let values = errors.read_window(0, errors.grid().window()).expect("its pixels");
+    assert!(values.iter().zip(&outcomes).all(|(found, expected)| *found == f32::from(*expected)));
+    // The sum of the pixels' areas; the scale of the map is 0.9996 to 1.0003 here.
+    let expected = predicted.iter().map(|class| f64::from(*class)).sum::<f64>() * 1e-6;
+    let area = found["area_km2"]["predicted"].as_f64().expect("a number");
+    assert!((area / expected - 1.0).abs() < 1e-3, "{area} instead of about {expected}");
+}

@@ -517,3 +517,23 @@ fn a_real_scene() {
     // 25.6 square kilometres of 900 square metres each.
     assert!((27_500..=29_000).contains(&glacier), "{glacier}");
 }
+
+#[test]
+fn tiles_tell_when_and_by_what_they_were_taken() {
+    let place = workplace();
+    for (folder, format) in [("hdf5", "hdf5"), ("geotiff", "geotiff")] {
+        let more = "--tile-size 128 --split 1,0,0 --date 2016-08-03 --sensor Sentinel-2";
+        prepared(&place, folder, &format!("{more} --format {format}"));
+        let file = if format == "hdf5" { format!("{folder}/train.hdf5") } else { format!("{folder}/train") };
+        let tiles = TileFile::open(place.path(&file)).expect("tiles");
+        let tile = &tiles.tiles()[0];
+        assert_eq!(
+            (tile.attribute("date"), tile.attribute("sensor")),
+            (Some("2016-08-03"), Some("Sentinel-2")),
+            "{format}"
+        );
+        assert_eq!(tile.attributes.len(), 2);
+    }
+    let run = run(&place, "none", "--date 3.8.2016");
+    assert!(run.code == Some(2) && run.err.contains("YYYY-MM-DD") && !place.path("none").exists(), "{}", run.err);
+}

@@ -99,9 +99,16 @@ impl Measured {
                 shares.map(move |i| (to.index.nearest(edge.at(i / n)).distance, weight))
             });
             measured.samples.par_extend(along);
-            // Every vertex of a ring begins one edge.
-            let ends: Vec<(Nearest, Nearest)> =
-                from.segments.par_iter().map(|edge| (to.index.nearest(edge.from), to.index.nearest(edge.to))).collect();
+            // Every vertex of a ring begins one edge, and ends the one before.
+            let starts: Vec<Nearest> = from.segments.par_iter().map(|edge| to.index.nearest(edge.from)).collect();
+            let ends: Vec<(Nearest, Nearest)> = (from.segments.par_iter().enumerate())
+                .zip(&starts)
+                .map(|((number, edge), start)| {
+                    let next = from.segments.get(number + 1).filter(|next| next.from == edge.to);
+                    let known = next.and_then(|_| starts.get(number + 1).copied());
+                    (*start, known.unwrap_or_else(|| to.index.nearest(edge.to)))
+                })
+                .collect();
             #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 vertices")]
             let count = ends.len() as f64;
             measured.vertices[side] = (ends.iter().map(|(start, _)| start.distance).sum(), count);

@@ -10,8 +10,9 @@ use crate::evaluate::layer::{
 use crate::raster::shapes::{Features, Value};
 use crate::raster::{Crs, Grid, PixelShapes, RasterFile, Window};
 
-/// About this many pixels are read at a time.
-const BLOCK: usize = 1 << 22;
+/// About this many pixels are read at a time, and at most this many, so that no block is unpacked twice.
+const BLOCK: usize = 1 << 21;
+const LARGEST_BLOCK: usize = 1 << 24;
 /// The most values of an attribute by which a reference is divided.
 const MOST_VALUES: usize = 64;
 
@@ -143,8 +144,13 @@ pub(super) fn windows(grid: &Grid, block_rows: usize) -> impl Iterator<Item = Wi
     let (width, height) = (grid.width, grid.height);
     let rows = (BLOCK / width.max(1)).max(1);
     let block = block_rows.clamp(1, height.max(1));
-    // Whole blocks where they fit: others would be unpacked twice. Small rasters are one strip.
-    let rows = if rows >= block { rows / block * block } else { rows };
+    let rows = if rows >= block {
+        rows / block * block
+    } else if block.saturating_mul(width) <= LARGEST_BLOCK {
+        block
+    } else {
+        rows
+    };
     (0..height).step_by(rows).map(move |row| Window { row, col: 0, height: rows.min(height - row), width })
 }
 
