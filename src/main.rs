@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use glavitu::Error;
 use glavitu::cli::{
-    backward, bench, change, completions, convert, dataset, devices, evaluate, export, forward, import, info, inspect,
-    inventory, kernels, optimise_region, plan, predict, prepare, train, tune, vectorise, warp,
+    backward, bench, calibrate, change, completions, convert, dataset, devices, evaluate, export, forward, import,
+    info, inspect, inventory, kernels, optimise_region, plan, predict, prepare, train, tune, vectorise, warp,
 };
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -32,6 +32,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     OptimiseRegion(Box<optimise_region::OptimiseRegionArgs>),
     Evaluate(evaluate::EvaluateArgs),
+    Calibrate(Box<calibrate::CalibrateArgs>),
     Inventory(inventory::InventoryArgs),
     Change(change::ChangeArgs),
     Convert(convert::ConvertArgs),
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::OptimiseRegion(args) => optimise_region::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Inventory(args) => inventory::run(&args),
         Command::Change(args) => change::run(&args),
         Command::Convert(args) => convert::run(&args),

@@ -201,6 +201,100 @@ fn new_glaciers_beside_earlier_ones() {
     assert_eq!((all(&rows[2]), all(&rows[3])), ([1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]));
 }
 
+/// The western glacier is in doubt along its edge: a column of ice that is none with 0.3, and a column inside its outline that is ice with 0.3.
+fn doubtful(place: &Workplace) {
+    let side = |i: usize| i % WIDTH < 2 && (2..8).contains(&(i / WIDTH));
+    let confidence: Vec<f32> = (0..WIDTH * HEIGHT).map(|i| if side(i) { 0.7 } else { 0.995 }).collect();
+    write_floats(place.path("doubt.tif"), &grid(), &confidence, &Metadata::default()).expect("written");
+    let is_ice = |i: usize| ((1..18).contains(&(i % WIDTH)) && (2..8).contains(&(i / WIDTH))) || i == 19;
+    let p = |i: usize| if is_ice(i) { confidence[i] } else { 1.0 - confidence[i] };
+    let probability: Vec<f32> = (0..WIDTH * HEIGHT).map(p).collect();
+    write_floats(place.path("probability.tif"), &grid(), &probability, &Metadata::default()).expect("written");
+}
+
+#[test]
+fn intervals_by_hand() {
+    let place = workplace();
+    doubtful(&place);
+    let pixel = 9e-4 / 0.9996_f64.powi(2);
+    let numbers_of = |row: &Json| {
+        ["area_expected_km2", "area_std_km2", "area_low_km2", "area_high_km2", "area_inner_km2", "area_outer_km2"]
+            .map(|name| row[name].as_f64().expect(name) / pixel)
+    };
+    let close = |found: [f64; 6], expected: [f64; 6], far: f64| {
+        let ok =
+            found.iter().zip(expected).enumerate().all(|(i, (a, b))| (a - b).abs() < if i == 1 { far } else { 0.05 });
+        assert!(ok, "{found:?}, not {expected:?}");
+    };
+    let usual =
+        [&USUAL[..], &[("-o", "glaciers.gpkg"), ("--confidence", "doubt.tif"), ("--bounds", "bounds.gpkg")]].concat();
+    let found = numbers(&place, &usual[2..]);
+    let rows = found["rows"].as_array().expect("rows");
+    // All is one block: 42, 48 or 54 pixels with the chances 0.3, 0.4, 0.3.
+    let west = [48.0, 21.6_f64.sqrt(), 42.0, 54.0, 42.0, 54.0];
+    close(numbers_of(&rows[0]), west, 0.1);
+    close(numbers_of(&rows[1]), [54.0, 0.0, 54.0, 54.0, 54.0, 54.0], 0.01);
+    close(numbers_of(&rows[2]), [0.0; 6], 0.01);
+    let total = &found["intervals"]["total"];
+    close(numbers_of(total), [103.0, 21.6_f64.sqrt(), 97.0, 109.0, 97.0, 109.0], 0.1);
+    assert!((total["area_km2"].as_f64().expect("a number") / pixel - 103.0).abs() < 0.01);
+    // The other pixels that may be ice: 200 - 103 - 6 - 1 of them, with 0.005 each.
+    assert!((total["left_out_km2"].as_f64().expect("a number") / pixel - 0.45).abs() < 0.01, "{total}");
+    assert_eq!(
+        (&found["intervals"]["resamples"], &found["intervals"]["block_size_m"]),
+        (&10_000.into(), &3200.0.into())
+    );
+
+    let table = fs::read_to_string(place.path("glaciers.csv")).expect("a table");
+    assert!(table.lines().next().expect("names").ends_with("area_low_km2,area_high_km2,area_inner_km2,area_outer_km2"));
+    let bounds = Features::open(&place.path("bounds.gpkg")).expect("polygons");
+    let of = |feature: usize, name: &str| bounds.features[feature].values[bounds.column(name).expect(name)].clone();
+    assert_eq!(bounds.features.len(), 8);
+    assert_eq!((of(0, "glacier_id"), of(0, "bound")), (Value::Text("G-1".into()), Value::Text("inner".into())));
+    assert_eq!(of(1, "bound"), Value::Text("outer".into()));
+    let Value::Real(km2) = of(1, "area_km2") else { panic!("no area") };
+    assert!((km2 / pixel - 54.0).abs() < 0.01);
+    let west_of = |feature: usize| {
+        bounds.features[feature].polygons[0].exterior.iter().map(|v| v.0).fold(f64::INFINITY, f64::min)
+    };
+    assert_eq!((west_of(0), west_of(1)), (480_060.0, 480_000.0));
+
+    // The same from probabilities, as they are and through a calibrator that leaves them.
+    glavitu::evaluate::Calibrator::from_temperature(1.0, "a test")
+        .and_then(|c| c.save(place.path("same.json")))
+        .expect("saved");
+    for more in [&[][..], &[("--calibration", "same.json")]] {
+        let files = [&[("-o", "glaciers.gpkg"), ("--probability", "probability.tif")], more].concat();
+        let again = numbers(&place, &files);
+        close(numbers_of(&again["rows"][0]), west, 0.1);
+    }
+    // Blocks of a pixel: independent pixels.
+    let run = inventory(&place, &usual, &["--json", "--block-size", "30", "--seed", "2"]);
+    let again: Json = serde_json::from_str(&run.out).expect("JSON");
+    let [expected, deviation, low, high, ..] = numbers_of(&again["rows"][0]);
+    assert!((expected - 48.0).abs() < 0.01 && (deviation - (12.0 * 0.21_f64).sqrt()).abs() < 0.05, "{deviation}");
+    assert!((44.0..=46.0).contains(&low) && (50.0..=52.0).contains(&high), "{low} {high}");
+    let told = inventory(&place, &usual, &[]);
+    assert!(told.out.contains("Expected area 0.09 km2, 95 % between 0.09 and 0.10"), "{}", told.out);
+}
+
+#[test]
+fn confidence_that_says_nothing_of_areas() {
+    let place = workplace();
+    let raw = Metadata { items: vec![("GLAVITU_CALIBRATION_SHA256".into(), "none".into())], ..Metadata::default() };
+    write_floats(place.path("raw.tif"), &grid(), &[0.5; WIDTH * HEIGHT], &raw).expect("written");
+    let files = [&USUAL[..], &[("-o", "glaciers.gpkg"), ("--confidence", "raw.tif")]].concat();
+    let run = inventory(&place, &files, &["--json"]);
+    assert!(run.code == Some(0) && run.err.contains("not calibrated"), "{}", run.err);
+    let found: Json = serde_json::from_str(&run.out).expect("JSON");
+    assert!(found["intervals"].is_null() && found["rows"][0]["area_low_km2"].is_null());
+    // Far from what is mapped.
+    write_floats(place.path("low.tif"), &grid(), &[0.3; WIDTH * HEIGHT], &Metadata::default()).expect("written");
+    let files = [&USUAL[..], &[("-o", "glaciers.gpkg"), ("--confidence", "low.tif")]].concat();
+    let run = inventory(&place, &files, &[]);
+    assert!(run.code == Some(0) && run.err.lines().count() == 1 && run.err.contains("foresee"), "{}", run.err);
+}
+
 #[test]
 fn bad_inputs() {
     let place = workplace();
@@ -227,6 +321,16 @@ fn bad_inputs() {
     refused(&[USUAL[0], USUAL[1], ("-o", "o.kml")], &[], ".gpkg, .geojson, .json, .fgb or .shp");
     refused(&[USUAL[0], USUAL[1], ("-o", "rgi.gpkg")], &[], "a file that is read");
     refused(&[USUAL[0], ("--reference", "outlines.tif"), out], &[], "expected a GeoPackage");
+    let usual = [USUAL[0], USUAL[1], out];
+    let with = |more: &[(&'static str, &'static str)]| [&usual[..], more].concat();
+    write_floats(place.path("two.tif"), &grid(), &[2.0; WIDTH * HEIGHT], &Metadata::default()).expect("written");
+    refused(&with(&[("--confidence", "two.tif")]), &[], "the value 2");
+    refused(&with(&[("--probability", "two.tif")]), &[], "the value 2");
+    refused(&with(&[("--bounds", "b.gpkg")]), &[], "--confidence or --probability");
+    refused(&with(&[("--confidence", "confidence.tif"), ("--bounds", "b.kml")]), &[], ".gpkg, .geojson");
+    refused(&with(&[("--confidence", "confidence.tif"), ("--bounds", "o.shp")]), &[], "one name for");
+    refused(&with(&[("--confidence", "confidence.tif")]), &["--block-size", "0"], "--block-size 0");
+    refused(&with(&[("--probability", "confidence.tif"), ("--calibration", "rgi.gpkg")]), &[], "rgi.gpkg");
     let run = inventory(&place, &[outlines, ("--reference", "odd.gpkg"), out], &["--id-column", "identity"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
 }

@@ -105,6 +105,7 @@ fn calibrator_info(calibrator: &Calibrator, size: u64) -> Rows {
         ("form", json!(calibrator.kind())),
         ("gamma", json!(calibrator.gamma())),
         ("points", json!(calibrator.points())),
+        ("temperature", json!(calibrator.temperature())),
         ("curve_at_tenths", json!(values)),
         ("largest_fall", json!(fall)),
         ("monotone", json!(fall <= MONOTONE_TOLERANCE)),

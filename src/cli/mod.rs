@@ -7,6 +7,7 @@ mod assumed_crs;
 pub mod backward;
 pub mod bench;
 mod bench_tables;
+pub mod calibrate;
 pub mod change;
 pub mod completions;
 pub mod convert;

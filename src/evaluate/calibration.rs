@@ -1,10 +1,15 @@
 //! Calibration of confidence: from what the network claims to how often it is right.
 //!
-//! A calibrator is a function f of the raw confidence c in 0..=1, in one of two forms:
+//! A calibrator is a function f of the raw confidence c in 0..=1, in one of four forms:
 //!
 //! - *Kernel*: f(c) = sum over i of a_i exp(-gamma |c - x_i|), clipped to 0..=1. This is kernel ridge regression with the
 //!   Laplacian kernel, as the published calibrators use it (Maslov et al., Nat. Commun. 16, 43, 2025).
 //! - *Table*: linear between values at equal steps of c from 0 to 1. [`Calibrator::monotone`] makes one.
+//! - *Points*: linear between values at any c, level below the first and above the last. [`crate::evaluate::isotonic`] makes one.
+//! - *Temperature*: with the logit z of the class of confidence c, f(c) = 1 / (1 + exp(-z / T)). [`crate::evaluate::temperature`] makes one.
+//!
+//! [`crate::evaluate::kernel_ridge`] makes a kernel. Points whose values do not fall, and every temperature, never lower the order of confidences: for
+//! c1 <= c2, [`Calibrator::predict`] and [`CalibrationCurve::value`] give f(c1) <= f(c2), not only up to rounding.
 //!
 //! # File
 //! JSON with the fields
@@ -12,8 +17,8 @@
 //! | field | value |
 //! |---|---|
 //! | `format` | `glavitu-calibrator` |
-//! | `format_version` | 1 |
-//! | `curve` | `{"kind": "kernel", "gamma": g, "points": [x...], "coefficients": [a...]}` or `{"kind": "table", "values": [f...]}` |
+//! | `format_version` | 1; 2 if the kind is points or temperature |
+//! | `curve` | `{"kind": "kernel", "gamma": g, "points": [x...], "coefficients": [a...]}`, `{"kind": "table", "values": [f...]}`, `{"kind": "points", "points": [x...], "values": [f...]}` or `{"kind": "temperature", "temperature": t}` |
 //! | `origin` | where it comes from, for people |
 //! | `sha256` | see [`Calibrator::sha256`]; checked on reading |
 
@@ -24,16 +29,21 @@ use sha2::{Digest, Sha256};
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};
+use crate::evaluate::isotonic::isotonic;
+use crate::evaluate::temperature::{LARGEST_LOGIT, confidence_of_logit, logit_of_confidence, sigmoid};
 use crate::model::arrays::{describe, read_file};
 
 const FORMAT: &str = "glavitu-calibrator";
-const FORMAT_VERSION: u32 = 1;
+/// The first version, of kernels and tables, and the present one.
+const FORMAT_VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 /// The largest calibrator file that is read.
 const LARGEST_FILE: u64 = 64 << 20;
 /// The most points or values a calibrator may have.
 const MOST_POINTS: usize = 1_000_000;
 /// Steps of the grid on which monotony is judged and made.
 const GRID: u32 = 2000;
+/// Points that a temperature becomes for rasters: dense where confidence is small, so that they are within 1e-7 of it.
+const TEMPERATURE_POINTS: u32 = 1 << 14;
 /// A calibrator counts as monotone if it never falls by more than this below an earlier value.
 pub const MONOTONE_TOLERANCE: f64 = 1e-3;
 
@@ -43,6 +53,8 @@ pub const MONOTONE_TOLERANCE: f64 = 1e-3;
 enum Form {
     Kernel { gamma: f64, points: Vec<f64>, coefficients: Vec<f64> },
     Table { values: Vec<f64> },
+    Points { points: Vec<f64>, values: Vec<f64> },
+    Temperature { temperature: f64 },
 }
 
 /// A function from raw to calibrated confidence.
@@ -99,6 +111,34 @@ impl Calibrator {
         Ok(Self { form: Form::Table { values }, origin: origin.into() })
     }
 
+    /// A calibrator that is linear between `values` at the confidences `points`, which rise from 0 or more to 1 or less.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] if the numbers of points and values differ, there are none, one is not finite, or points do not rise or lie outside 0..=1.
+    pub fn from_points(points: Vec<f64>, values: Vec<f64>, origin: impl Into<String>) -> Result<Self> {
+        if points.len() != values.len() {
+            return Err(bad(format!("{} points and {} values", points.len(), values.len()), "as many of each"));
+        }
+        check_values("points", &points, 1)?;
+        check_values("values", &values, 1)?;
+        let outside = points.iter().find(|x| !(0.0..=1.0).contains(*x));
+        if let Some(x) = outside.or_else(|| points.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| &pair[1])) {
+            return Err(bad(format!("the point {x}"), "points that rise, from 0 to 1"));
+        }
+        Ok(Self { form: Form::Points { points, values }, origin: origin.into() })
+    }
+
+    /// A calibrator that divides logits.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] if the temperature is not between 1e-6 and 1e6.
+    pub fn from_temperature(temperature: f64, origin: impl Into<String>) -> Result<Self> {
+        if !(1e-6..=1e6).contains(&temperature) {
+            return Err(bad(format!("the temperature {temperature}"), "one from 0.000001 to 1000000"));
+        }
+        Ok(Self { form: Form::Temperature { temperature }, origin: origin.into() })
+    }
+
     /// Reads a calibrator file.
     ///
     /// # Errors
@@ -119,17 +159,19 @@ impl Calibrator {
                 path,
                 found,
                 "a calibrator file of glavitu",
-                "make one with `glavitu import calibration`, or copy it again if it is damaged",
+                "make one with `glavitu calibrate` or `glavitu import calibration`, or copy it again if it is damaged",
             )
         };
         let file: CalibratorFile =
             serde_json::from_slice(bytes).map_err(|e| refuse(format!("{} ({e})", describe(bytes))))?;
-        if file.format != FORMAT || file.format_version != FORMAT_VERSION {
+        if file.format != FORMAT || !FORMAT_VERSIONS.contains(&file.format_version) {
             return Err(refuse(format!("format {} version {}", file.format, file.format_version)));
         }
         let calibrator = match file.curve {
             Form::Kernel { gamma, points, coefficients } => Self::from_kernel(gamma, points, coefficients, file.origin),
             Form::Table { values } => Self::from_table(values, file.origin),
+            Form::Points { points, values } => Self::from_points(points, values, file.origin),
+            Form::Temperature { temperature } => Self::from_temperature(temperature, file.origin),
         }
         .map_err(|e| refuse(e.to_string()))?;
         let found = calibrator.sha256();
@@ -139,20 +181,32 @@ impl Calibrator {
         Ok(calibrator)
     }
 
+    /// The text of the calibrator file.
+    ///
+    /// # Errors
+    /// None that is known: all numbers are finite.
+    pub fn to_json(&self) -> Result<String> {
+        let file = CalibratorFile {
+            format: FORMAT.into(),
+            format_version: match self.form {
+                Form::Kernel { .. } | Form::Table { .. } => *FORMAT_VERSIONS.start(),
+                Form::Points { .. } | Form::Temperature { .. } => *FORMAT_VERSIONS.end(),
+            },
+            curve: self.form.clone(),
+            origin: self.origin.clone(),
+            sha256: self.sha256(),
+        };
+        let text = serde_json::to_string_pretty(&file).map_err(|e| bad(e.to_string(), "finite numbers"))?;
+        Ok(text + "\n")
+    }
+
     /// Writes the calibrator file, whole or not at all.
     ///
     /// # Errors
     /// The folder is missing or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let file = CalibratorFile {
-            format: FORMAT.into(),
-            format_version: FORMAT_VERSION,
-            curve: self.form.clone(),
-            origin: self.origin.clone(),
-            sha256: self.sha256(),
-        };
-        let text = serde_json::to_string_pretty(&file).map_err(|e| bad(e.to_string(), "finite numbers"))?;
+        let text = self.to_json()?;
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
             return Err(Error::bad_file(
                 path,
@@ -161,9 +215,7 @@ impl Calibrator {
                 "make it first",
             ));
         }
-        write_atomically(path, |temporary| {
-            std::fs::write(temporary, text + "\n").map_err(|e| Error::io("write", path, e))
-        })
+        write_atomically(path, |temporary| std::fs::write(temporary, &text).map_err(|e| Error::io("write", path, e)))
     }
 
     /// The calibrated confidence, 0..=1, of the raw confidence `c`, summed term by term. NaN stays NaN.
@@ -177,10 +229,12 @@ impl Calibrator {
                 terms.sum::<f64>().clamp(0.0, 1.0)
             }
             Form::Table { values } => interpolate(values, c).clamp(0.0, 1.0),
+            Form::Points { points, values } => between_points(points, values, c).clamp(0.0, 1.0),
+            Form::Temperature { temperature } => sigmoid(logit_of_confidence(c) / temperature),
         }
     }
 
-    /// A precomputed form with the same values up to rounding, in time independent of the number of points.
+    /// A precomputed form with the same values up to rounding (to 1e-7 for a temperature), in time independent of the number of points.
     #[must_use]
     pub fn curve(&self) -> CalibrationCurve {
         CalibrationCurve::new(&self.form)
@@ -193,6 +247,8 @@ impl Calibrator {
         match &self.form {
             Form::Kernel { points, .. } => grid.extend(points.iter().filter(|x| (0.0..=1.0).contains(*x))),
             Form::Table { values } => grid.extend((0..values.len()).map(|i| i as f64 / (values.len() - 1) as f64)),
+            Form::Points { points, .. } => grid.extend(points),
+            Form::Temperature { .. } => {}
         }
         grid.sort_by(f64::total_cmp);
         let curve = self.curve();
@@ -217,7 +273,7 @@ impl Calibrator {
     #[must_use]
     pub fn monotone(&self) -> Self {
         let curve = self.curve();
-        let values = (0..=GRID).map(|i| curve.value(f64::from(i) / f64::from(GRID))).collect::<Vec<_>>();
+        let values = (0..=GRID).map(|i| (curve.value(f64::from(i) / f64::from(GRID)), 1.0)).collect::<Vec<_>>();
         Self {
             form: Form::Table { values: isotonic(&values) },
             origin: format!("{}; made monotone by isotonic regression", self.origin),
@@ -230,21 +286,24 @@ impl Calibrator {
         &self.origin
     }
 
-    /// The form: `kernel` or `table`.
+    /// The form: `kernel`, `table`, `points` or `temperature`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.form {
             Form::Kernel { .. } => "kernel",
             Form::Table { .. } => "table",
+            Form::Points { .. } => "points",
+            Form::Temperature { .. } => "temperature",
         }
     }
 
-    /// The number of kernel points or table values.
+    /// The number of kernel points, table values or points; 1 for a temperature.
     #[must_use]
     pub fn points(&self) -> usize {
         match &self.form {
-            Form::Kernel { points, .. } => points.len(),
+            Form::Kernel { points, .. } | Form::Points { points, .. } => points.len(),
             Form::Table { values } => values.len(),
+            Form::Temperature { .. } => 1,
         }
     }
 
@@ -253,12 +312,21 @@ impl Calibrator {
     pub fn gamma(&self) -> Option<f64> {
         match self.form {
             Form::Kernel { gamma, .. } => Some(gamma),
-            Form::Table { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The temperature, if of that form.
+    #[must_use]
+    pub fn temperature(&self) -> Option<f64> {
+        match self.form {
+            Form::Temperature { temperature } => Some(temperature),
+            _ => None,
         }
     }
 
     /// SHA-256 of the curve, in hexadecimal: the kind in UTF-8 and a zero byte, then little-endian float64 values:
-    /// gamma, points, coefficients of a kernel; the values of a table.
+    /// gamma, points, coefficients of a kernel; the values of a table; points and values of points; the temperature.
     #[must_use]
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
@@ -276,6 +344,11 @@ impl Calibrator {
                 put(coefficients);
             }
             Form::Table { values } => put(values),
+            Form::Points { points, values } => {
+                put(points);
+                put(values);
+            }
+            Form::Temperature { temperature } => put(&[*temperature]),
         }
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
@@ -300,6 +373,10 @@ enum Prepared {
         right: Vec<f64>,
     },
     Table(Vec<f64>),
+    Points {
+        points: Vec<f64>,
+        values: Vec<f64>,
+    },
 }
 
 impl CalibrationCurve {
@@ -317,6 +394,20 @@ impl CalibrationCurve {
                 Self(Prepared::Kernel { gamma: *gamma, points: points.clone(), left, right })
             }
             Form::Table { values } => Self(Prepared::Table(values.clone())),
+            Form::Points { points, values } => {
+                Self(Prepared::Points { points: points.clone(), values: values.clone() })
+            }
+            Form::Temperature { temperature } => {
+                // Confidence grows with the square of small logits, so their steps grow as well.
+                let logit = |i: u32| LARGEST_LOGIT * (f64::from(i) / f64::from(TEMPERATURE_POINTS)).powi(2);
+                let mut knots: Vec<(f64, f64)> = (0..=TEMPERATURE_POINTS)
+                    .map(|i| (confidence_of_logit(logit(i)), sigmoid(logit(i) / temperature)))
+                    .collect();
+                // Rounding may put the least confidences out of order.
+                knots.dedup_by(|next, before| next.0 <= before.0);
+                let (points, values) = knots.into_iter().unzip();
+                Self(Prepared::Points { points, values })
+            }
         }
     }
 
@@ -334,6 +425,7 @@ impl CalibrationCurve {
                 (below + above).clamp(0.0, 1.0)
             }
             Prepared::Table(values) => interpolate(values, c).clamp(0.0, 1.0),
+            Prepared::Points { points, values } => between_points(points, values, c).clamp(0.0, 1.0),
         }
     }
 
@@ -361,26 +453,28 @@ fn interpolate(values: &[f64], c: f64) -> f64 {
     let lower = (position.floor() as usize).min(last);
     let upper = (lower + 1).min(last);
     let t = position - lower as f64;
-    values[lower] * (1.0 - t) + values[upper] * t
+    between(values[lower], values[upper], t)
 }
 
-/// Pool-adjacent-violators with equal weights: the closest nondecreasing sequence in least squares.
-fn isotonic(values: &[f64]) -> Vec<f64> {
-    // Blocks of equal fitted value: (sum, count).
-    let mut blocks: Vec<(f64, usize)> = Vec::new();
-    for &value in values {
-        let (mut sum, mut count) = (value, 1);
-        while let Some(&(before, n)) = blocks.last() {
-            if before / n as f64 <= sum / count as f64 {
-                break;
-            }
-            sum += before;
-            count += n;
-            blocks.pop();
-        }
-        blocks.push((sum, count));
+/// Linear interpolation between values at rising points, level outside.
+fn between_points(points: &[f64], values: &[f64], c: f64) -> f64 {
+    if c.is_nan() {
+        return c;
     }
-    blocks.into_iter().flat_map(|(sum, n)| std::iter::repeat_n(sum / n as f64, n)).collect()
+    let next = points.partition_point(|x| *x <= c);
+    let (Some(last), Some(before)) = (points.len().checked_sub(1), next.checked_sub(1)) else {
+        return values.first().copied().unwrap_or(f64::NAN);
+    };
+    if before == last {
+        return values[last];
+    }
+    between(values[before], values[next], (c - points[before]) / (points[next] - points[before]))
+}
+
+/// From `a` at t = 0 to `b` at t = 1. Written so that it never turns around, not even by rounding.
+fn between(a: f64, b: f64, t: f64) -> f64 {
+    let value = a + (b - a) * t;
+    if a <= b { value.min(b) } else { value.max(b) }
 }
 
 fn bad(found: String, expected: &str) -> Error {
@@ -398,73 +492,5 @@ fn check_values(what: &str, values: &[f64], least: usize) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wavy() -> Calibrator {
-        let points: Vec<f64> = (0..60).map(|i| f64::from(i * 37 % 60) / 59.0).collect();
-        let coefficients = points.iter().map(|x| (x * 40.0).sin() * 0.1 + 0.01).collect();
-        Calibrator::from_kernel(1.7, points, coefficients, "a test").expect("valid")
-    }
-
-    #[test]
-    fn the_curve_agrees_with_the_sum() {
-        for gamma in [0.01, 1.0, 30.0, 1e5] {
-            let points: Vec<f64> = (0..101).map(|i| f64::from(i) / 100.0).collect();
-            let coefficients: Vec<f64> = points.iter().map(|x| (x * 91.0).cos() * 0.4).collect();
-            let calibrator = Calibrator::from_kernel(gamma, points, coefficients, "a test").expect("valid");
-            let curve = calibrator.curve();
-            for i in -50..=1050 {
-                let c = f64::from(i) / 1000.0;
-                assert!((curve.value(c) - calibrator.predict(c)).abs() < 1e-12, "gamma {gamma}, c {c}");
-            }
-        }
-        let mut raster = [0.25, f32::NAN];
-        wavy().curve().apply(&mut raster);
-        assert!(f64::from(raster[0] - narrow(wavy().predict(0.25))).abs() < 1e-7 && raster[1].is_nan());
-        assert!(wavy().predict(f64::NAN).is_nan());
-    }
-
-    #[test]
-    fn isotonic_regression_by_hand() {
-        assert_eq!(isotonic(&[1.0, 3.0, 2.0, 4.0]), [1.0, 2.5, 2.5, 4.0]);
-        assert_eq!(isotonic(&[3.0, 2.0, 1.0]), [2.0, 2.0, 2.0]);
-        assert_eq!(isotonic(&[0.0, 0.5, 1.0]), [0.0, 0.5, 1.0]);
-    }
-
-    #[test]
-    fn monotone_is_monotone() {
-        let calibrator = wavy();
-        assert!(!calibrator.is_monotone());
-        let monotone = calibrator.monotone();
-        assert!(monotone.is_monotone() && monotone.largest_fall() < 1e-12, "{}", monotone.largest_fall());
-        let identity = Calibrator::from_table(vec![0.0, 1.0], "a line").expect("valid");
-        assert!((identity.predict(0.3) - 0.3).abs() < 1e-15 && identity.is_monotone());
-    }
-
-    #[test]
-    fn files_round_trip_and_changes_are_found() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("c.json");
-        for calibrator in [wavy(), wavy().monotone()] {
-            calibrator.save(&path).expect("saves");
-            assert_eq!(Calibrator::load(&path).expect("loads"), calibrator);
-            let text = std::fs::read_to_string(&path).expect("reads");
-            let at = text.rfind("0.").expect("a number");
-            let changed = format!("{}9.{}", &text[..at], &text[at + 2..]);
-            let message = Calibrator::from_bytes("c", changed.as_bytes()).expect_err("changed").to_string();
-            assert!(message.contains("SHA-256"), "{message}");
-        }
-        assert!(Calibrator::from_bytes("c", b"{}").is_err());
-        assert!(wavy().save(folder.path().join("none/c.json")).is_err());
-    }
-
-    #[test]
-    fn impossible_calibrators_are_refused() {
-        assert!(Calibrator::from_kernel(1.0, vec![], vec![], "").is_err());
-        assert!(Calibrator::from_kernel(0.0, vec![0.0], vec![1.0], "").is_err());
-        assert!(Calibrator::from_kernel(1.0, vec![0.0], vec![1.0, 2.0], "").is_err());
-        assert!(Calibrator::from_kernel(1.0, vec![f64::NAN], vec![1.0], "").is_err());
-        assert!(Calibrator::from_table(vec![1.0], "").is_err());
-    }
-}
+#[path = "calibration_tests.rs"]
+mod tests;

@@ -568,14 +568,14 @@ fn bootstrap(
 }
 
 /// The sides of a pixel in metres.
-fn pixel_metres(grid: &Grid) -> (f64, f64) {
+pub(super) fn pixel_metres(grid: &Grid) -> (f64, f64) {
     const METRES_PER_DEGREE: f64 = 111_195.0;
     let unit = grid.crs.as_ref().map_or(1.0, |crs| crs.metres_per_unit().unwrap_or(METRES_PER_DEGREE));
     let (wide, high) = pixel_size(grid);
     (wide * unit, high * unit)
 }
 
-fn pixel_km2(grid: &Grid, i: usize, measure: &Measure<'_>) -> Result<f64> {
+pub(super) fn pixel_km2(grid: &Grid, i: usize, measure: &Measure<'_>) -> Result<f64> {
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX - 1);
     let (col, row) = (side(i % grid.width.max(1)), side(i / grid.width.max(1)));
     let exterior = vec![(col, row), (col, row + 1), (col + 1, row + 1), (col + 1, row), (col, row)];

@@ -2,6 +2,7 @@
 //!
 //! All areas are those of outlines along pixel edges, on the WGS 84 ellipsoid where the CRS is known. Neighbours share their divide edge by edge.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,6 +10,9 @@ use serde_json::{Value as Json, json};
 
 use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
+use crate::evaluate::area_interval::IntervalSettings;
+use crate::evaluate::calibration::Calibrator;
+use crate::evaluate::doubt::{Belief, COLUMNS, Doubt, Doubts, is_raw, numbers};
 use crate::evaluate::layer::{GLACIER, Source, UNKNOWN, with_crs};
 use crate::evaluate::reference::Reference;
 use crate::evaluate::table::csv;
@@ -30,8 +34,16 @@ pub struct Files<'a> {
     pub id_column: Option<&'a str>,
     /// Elevations, which share ice outside the reference among its glaciers.
     pub elevation: Option<&'a Path>,
-    /// Confidences.
+    /// Calibrated confidences.
     pub confidence: Option<&'a Path>,
+    /// Probabilities of glacier, in the place of confidences, for the intervals of areas.
+    pub probability: Option<&'a Path>,
+    /// What maps the confidences that probabilities make; without, they are taken for calibrated.
+    pub calibrator: Option<&'a Calibrator>,
+    /// How intervals are found.
+    pub interval: IntervalSettings,
+    /// Whether the least and the largest outlines are wanted.
+    pub bounds: bool,
     /// A raster whose grid it is, where the outlines are polygons.
     pub grid: Option<&'a Path>,
     /// Stands in for a CRS that a file does not name or that is not known.
@@ -63,6 +75,10 @@ pub struct Row {
     pub min_confidence: Option<f64>,
     /// Pixels of ice.
     pub pixels: u64,
+    /// How sure the area is, where calibrated confidences or probabilities are known.
+    pub doubt: Option<Doubt>,
+    /// Its number among the owners of ground, less 1.
+    owner: usize,
 }
 
 /// An inventory of mapped glaciers.
@@ -73,6 +89,8 @@ pub struct Inventory {
     pub rows: Vec<Row>,
     /// Reference glaciers of which no pixel with data was seen; they have no row.
     pub not_seen: usize,
+    /// How sure the areas are.
+    pub doubts: Option<Doubts>,
     new: usize,
     on_ellipsoid: bool,
 }
@@ -104,7 +122,6 @@ impl Inventory {
         drop(elevation);
         let confidence = files.confidence.map(on_grid).transpose()?;
         let counts = count(&territories, &classes, confidence.as_deref());
-        drop(confidence);
         let references = territories.references() as usize;
         if counts.iter().take(references).all(|counts| counts.seen == 0) {
             return Err(Error::bad_file(
@@ -146,14 +163,22 @@ impl Inventory {
                     mean_confidence: (counts.confident > 0).then(|| counts.confidence / counts.confident as f64),
                     min_confidence: (counts.confident > 0).then_some(counts.lowest),
                     pixels: counts.ice,
+                    doubt: None,
+                    owner: number,
                 }))
             })
             .collect();
-        let rows = rows?;
+        let mut rows = rows?;
         let not_seen = rows.iter().take(references).filter(|row| row.is_none()).count();
         let new = rows.iter().skip(references).flatten().count();
         let on_ellipsoid = measure.transformer.is_some();
-        Ok(Self { rows: rows.into_iter().flatten().collect(), not_seen, new, on_ellipsoid, grid })
+        let mapped_km2 = rows.iter().flatten().map(|row| row.area_km2).sum();
+        let doubts = doubts(files, &grid, &mut territories, &classes, confidence, &measure, mapped_km2)?;
+        for row in rows.iter_mut().flatten() {
+            row.doubt = doubts.as_ref().and_then(|doubts| doubts.glaciers.get(row.owner).copied());
+        }
+        drop(measure);
+        Ok(Self { rows: rows.into_iter().flatten().collect(), not_seen, doubts, new, on_ellipsoid, grid })
     }
 
     /// Totals and all rows, without outlines.
@@ -164,7 +189,7 @@ impl Inventory {
             .rows
             .iter()
             .map(|row| {
-                json!({
+                let mut json = json!({
                     "glacier_id": row.id,
                     "name": row.name,
                     "area_km2": row.area_km2,
@@ -175,10 +200,14 @@ impl Inventory {
                     "mean_confidence": row.mean_confidence,
                     "min_confidence": row.min_confidence,
                     "pixels": row.pixels,
-                })
+                });
+                if let (Some(object), Some(doubt)) = (json.as_object_mut(), &row.doubt) {
+                    object.extend(numbers(doubt));
+                }
+                json
             })
             .collect();
-        json!({
+        let mut summary = json!({
             "glaciers": self.rows.len() - self.new,
             "new_glaciers": self.new,
             "vanished_glaciers": self.rows.iter().filter(|row| row.pixels == 0).count(),
@@ -189,7 +218,11 @@ impl Inventory {
             "gained_km2": sum(&|row| row.gained_km2),
             "area_surface": if self.on_ellipsoid { "WGS 84 ellipsoid" } else { "plane" },
             "rows": rows,
-        })
+        });
+        if let Some(doubts) = &self.doubts {
+            summary["intervals"] = doubts.json(sum(&|row| row.area_km2));
+        }
+        summary
     }
 
     /// Stages the polygons (the format is that of the name), a table `.csv` and a style `.qml` beside them.
@@ -197,7 +230,7 @@ impl Inventory {
     /// # Errors
     /// The format is not known or has no place for the polygons, or a file cannot be written.
     pub fn stage(&self, target: &Path, description: &str, staged: &mut StagedFiles) -> Result<()> {
-        let columns = [
+        let mut columns = vec![
             Column::new("glacier_id", ColumnType::Text),
             Column::new("name", ColumnType::Text),
             Column::new("area_km2", ColumnType::Real),
@@ -209,13 +242,16 @@ impl Inventory {
             Column::new("min_confidence", ColumnType::Real),
             Column::new("pixels", ColumnType::Integer),
         ];
+        if self.doubts.is_some() {
+            columns.extend(COLUMNS.map(|name| Column::new(name, ColumnType::Real)));
+        }
         let crs = self.grid.crs.as_ref();
         let layer = Layer { name: "inventory", description, crs, columns: &columns };
         let mut writer = ShapeWriter::create(target, &layer)?;
         let real = |value: Option<f64>| value.map_or(Value::Null, Value::Real);
         let mut rows = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
-            let values = vec![
+            let mut values = vec![
                 Value::Text(row.id.clone()),
                 row.name.clone().map_or(Value::Null, Value::Text),
                 Value::Real(row.area_km2),
@@ -227,6 +263,7 @@ impl Inventory {
                 real(row.min_confidence),
                 Value::Integer(i64::try_from(row.pixels).unwrap_or(i64::MAX)),
             ];
+            values.extend(row.doubt.iter().flat_map(Doubt::values).map(Value::Real));
             let polygons: Vec<Polygon<f64>> = row.outlines.iter().map(|polygon| polygon.to_map(&self.grid)).collect();
             writer.add(&polygons, &values)?;
             rows.push(values);
@@ -235,6 +272,46 @@ impl Inventory {
         staged.stage_bytes(target.with_extension("csv"), csv(&columns, &rows).as_bytes())?;
         write_style(target, staged)
     }
+
+    /// Stages the least and the largest outlines, two features for each glacier: `bound` is inner or outer. Nothing if they were not asked for.
+    ///
+    /// # Errors
+    /// As [`Inventory::stage`].
+    pub fn stage_bounds(&self, target: &Path, description: &str, staged: &mut StagedFiles) -> Result<()> {
+        let Some(doubts) = &self.doubts else { return Ok(()) };
+        let ids: BTreeMap<usize, String> = self.rows.iter().map(|row| (row.owner, row.id.clone())).collect();
+        doubts.stage(&self.grid, target, description, &ids, staged)
+    }
+}
+
+/// How sure the areas are, where something is known of that.
+fn doubts(
+    files: &Files<'_>,
+    grid: &Grid,
+    territories: &mut Territories,
+    classes: &[u8],
+    confidence: Option<Vec<f32>>,
+    measure: &Measure<'_>,
+    mapped_km2: f64,
+) -> Result<Option<Doubts>> {
+    let (path, probability) = if let Some(path) = files.probability {
+        let values = read_band(path, (files.outlines, grid), files.assumed_crs)?;
+        (path, Belief::Probability(&values, files.calibrator).probabilities(path, classes)?)
+    } else if let Some((path, values)) = files.confidence.zip(confidence) {
+        if is_raw(path)? {
+            tracing::warn!(
+                "{}: the confidence is not calibrated, so there are no intervals; run `glavitu predict` with --calibration, or give --probability and --calibration",
+                path.display()
+            );
+            return Ok(None);
+        }
+        (path, Belief::Confidence(&values).probabilities(path, classes)?)
+    } else {
+        return Ok(None);
+    };
+    let doubts = Doubts::new(grid, territories, (classes, &probability), measure, files.interval, files.bounds)?;
+    doubts.warn(path, mapped_km2);
+    Ok(Some(doubts))
 }
 
 /// Classes on their grid, or polygons on that of `grid`.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::inventory::{Files, Inventory};
 use crate::evaluate::layer::with_crs;
 use crate::evaluate::reference::Reference;
@@ -80,6 +81,10 @@ impl OutlineLayer {
             id_column,
             elevation: None,
             confidence: None,
+            probability: None,
+            calibrator: None,
+            interval: IntervalSettings::default(),
+            bounds: false,
             grid: None,
             assumed_crs: assumed,
         })?;

@@ -200,6 +200,25 @@ impl Territories {
         Ok(())
     }
 
+    /// Gives nobody's pixels that `is_possible` tells, and that hang together with somebody's, to the nearest along them, step by step across edges.
+    pub fn grow(&mut self, is_possible: impl Fn(usize) -> bool) {
+        let frame = Frame { width: self.width, height: self.height };
+        let mut edge: Vec<usize> = (0..self.owners.len()).filter(|i| self.owners[*i] != 0).collect();
+        while !edge.is_empty() {
+            let mut next = Vec::new();
+            for i in edge {
+                let owner = self.owners[i] & !INSIDE;
+                frame.neighbours(i, |j, _| {
+                    if self.owners[j] == 0 && is_possible(j) {
+                        self.owners[j] = owner;
+                        next.push(j);
+                    }
+                });
+            }
+            edge = next;
+        }
+    }
+
     /// Owners from the reference; they have the numbers 1 to this.
     #[must_use]
     pub fn references(&self) -> u32 {
