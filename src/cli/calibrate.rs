@@ -270,7 +270,7 @@ impl CalibrateArgs {
             (&self.confidence, &self.predicted, &self.reference)
         {
             let assumed = self.assume_crs.as_deref().map(parse_crs).transpose()?;
-            let scene = SceneSamples::open(confidence, predicted, reference, assumed.as_ref())?;
+            let scene = SceneSamples::open_raw(confidence, predicted, reference, assumed.as_ref())?;
             return Ok(Sources {
                 fitted: Samples::Scene(Box::new(scene)),
                 held_out: None,

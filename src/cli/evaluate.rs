@@ -12,6 +12,7 @@ use crate::atomic_file::check_replaceable;
 use crate::cli::assumed_crs::parse_crs;
 use crate::cli::device_args::DeviceArgs;
 use crate::cli::evaluate_outlines::{self, OutlineJob};
+use crate::cli::evaluate_reliability::Reliabilities;
 use crate::cli::evaluate_tiles::{self, TileJob};
 use crate::cli::output_file::{check_writable, write_folder};
 use crate::cli::print_line;
@@ -52,7 +53,9 @@ Examples:
   glavitu evaluate --predicted mine.gpkg --reference rgi.geojson --grid scene.tif --json
   glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --background scene.tif --report -o evaluation
 
+  glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --confidence result/confidence.tif --report -o evaluation
   glavitu evaluate --model model.safetensors --dataset test.hdf5
+  glavitu evaluate --model model.safetensors --dataset test.hdf5 --calibration model.json --report -o evaluation
   glavitu evaluate --model model.safetensors --dataset test.hdf5 --group-by region,sensor,year -o evaluation
   glavitu evaluate --model model.safetensors --dataset test.hdf5 --group-by sensor --trained-on region=ALP,SC
 
@@ -67,6 +70,9 @@ pub struct EvaluateArgs {
     /// What is held for true: a raster of classes, or polygons; with --distances, the outlines of one expert each
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "predicted", value_hint = ValueHint::FilePath)]
     reference: Vec<PathBuf>,
+    /// confidence.tif of the prediction: how reliable is it?
+    #[arg(long, value_name = "FILE.tif", requires = "predicted", conflicts_with = "distances", value_hint = ValueHint::FilePath)]
+    confidence: Option<PathBuf>,
     /// A model to try on tile files
     #[arg(long, value_name = "MODEL.safetensors", requires = "dataset", value_hint = ValueHint::FilePath)]
     model: Option<PathBuf>,
@@ -74,6 +80,9 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "model",
           conflicts_with_all = ["predicted", "reference", "valid", "grid", "assume_crs", "background"], value_hint = ValueHint::FilePath)]
     dataset: Vec<PathBuf>,
+    /// A calibrator of that model's confidence: how reliable does it make it?
+    #[arg(long, value_name = "FILE.json", requires = "dataset", value_hint = ValueHint::FilePath)]
+    calibration: Option<PathBuf>,
     /// Group tiles by region, subregion, year (of their attribute year or date), sensor or any other attribute [default: region]; or a reference's polygons
     /// by an attribute, such as term_type: the recall of each of its values (what was predicted wrongly lies in none)
     #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["compare", "distances"])]
@@ -160,6 +169,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             group_by: if args.group_by.is_empty() { by_region() } else { args.group_by.clone() },
             trained_on: args.trained_on.clone(),
             unlabelled: args.unlabelled.unlabelled(),
+            calibration: args.calibration.as_deref(),
             device: &args.device,
             output: args.output.as_deref(),
             report: args.report,
@@ -201,7 +211,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         group_by: &group_by,
     };
     let mut evaluation = Evaluation::new(&files)?;
-    let report = report(args, &evaluation);
+    let confidence = args.confidence.as_deref();
+    let reliabilities = confidence
+        .map(|confidence| Reliabilities::of_scene(confidence, predicted, reference, files.assumed_crs))
+        .transpose()?;
+    let report = report(args, &evaluation, reliabilities.as_ref());
     if let Some(folder) = &args.output {
         let background = (!args.background.is_empty())
             .then(|| Background::open(&args.background, &evaluation, files.assumed_crs))
@@ -214,8 +228,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         if args.report {
             let title = format!("{} against {}", predicted.display(), reference.display());
             let errors = folder.join(FILES[0]);
-            evaluated::scene(&evaluation, &title, (&errors, &imagery), None, &report)?
-                .write(&folder.join(REPORT_FILE))?;
+            let diagram = reliabilities.as_ref().map(Reliabilities::diagram);
+            let page = evaluated::scene(&evaluation, &title, (&errors, &imagery), diagram, &report)?;
+            page.write(&folder.join(REPORT_FILE))?;
         }
     }
     if args.json {
@@ -224,6 +239,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     print_line(table(&evaluation))?;
     if !evaluation.groups().is_empty() {
         print_line(groups_table(&evaluation))?;
+    }
+    if let Some(reliabilities) = &reliabilities {
+        reliabilities.print()?;
     }
     let left_out = evaluation.not_counted().describe();
     if !left_out.is_empty() {
@@ -247,6 +265,7 @@ fn check_outputs(args: &EvaluateArgs, folder: &Path) -> Result<(), Error> {
         .chain(&args.valid)
         .chain(&args.grid)
         .chain(&args.background)
+        .chain(&args.confidence)
         .map(PathBuf::as_path)
         .collect();
     check_folder(folder, &[FILES[0], FILES[1], REPORT, REPORT_FILE], &read)
@@ -284,7 +303,7 @@ fn groups_table(evaluation: &Evaluation) -> Table {
     table
 }
 
-fn report(args: &EvaluateArgs, evaluation: &Evaluation) -> Value {
+fn report(args: &EvaluateArgs, evaluation: &Evaluation, reliabilities: Option<&Reliabilities>) -> Value {
     let (predicted, reference) = evaluation.kinds();
     let mut report = json!({
         "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
@@ -293,6 +312,8 @@ fn report(args: &EvaluateArgs, evaluation: &Evaluation) -> Value {
         "reference": { "file": args.reference.first(), "kind": reference },
         "valid": args.valid,
         "assume_crs": args.assume_crs,
+        "confidence": args.confidence,
+        "reliability": reliabilities.map(Reliabilities::json),
     });
     if let (Value::Object(report), Value::Object(numbers)) = (&mut report, evaluation.summary()) {
         report.extend(numbers);

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 
 use crate::cli::device_args::DeviceArgs;
 use crate::cli::evaluate::{REPORT, check_folder};
+use crate::cli::evaluate_reliability::Reliabilities;
 use crate::cli::output_file::write_folder;
 use crate::cli::print_line;
 use crate::dataset::sampling::{Selection, TileSet, Unlabelled};
+use crate::evaluate::Calibrator;
 use crate::evaluate::gap::{GapRow, compare};
 use crate::evaluate::groups::{GroupBy, PassScores, RegionInput, Scores, TileCounter, TileEvaluation, TrainedOn};
 use crate::evaluate::table::csv_of;
-use crate::evaluate::tile_pass::TilePass;
+use crate::evaluate::tile_pass::{PatchPrediction, TilePass};
 use crate::model::network::inference_graph;
 use crate::model::{Location, Weights};
 use crate::report::{REPORT_FILE, evaluated};
@@ -36,6 +38,7 @@ pub(super) struct TileJob<'a> {
     pub(super) group_by: Vec<GroupBy>,
     pub(super) trained_on: Vec<TrainedOn>,
     pub(super) unlabelled: Unlabelled,
+    pub(super) calibration: Option<&'a Path>,
     pub(super) device: &'a DeviceArgs,
     pub(super) output: Option<&'a Path>,
     pub(super) report: bool,
@@ -51,7 +54,8 @@ pub(super) struct TileJob<'a> {
 /// Files that do not fit the model, a device that fails, or a folder that cannot be written.
 pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
     if let Some(folder) = job.output {
-        let read: Vec<&Path> = job.dataset.iter().map(PathBuf::as_path).chain([job.model]).collect();
+        let read: Vec<&Path> =
+            job.dataset.iter().map(PathBuf::as_path).chain([job.model]).chain(job.calibration).collect();
         check_folder(folder, &FILES, &read)?;
     }
     let weights = Weights::load(job.model)?;
@@ -63,6 +67,8 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
         ..Selection::new(config.features.clone())
     };
     let tiles = Arc::new(TileSet::open(job.dataset, &selection)?);
+    let calibrator = job.calibration.map(Calibrator::load).transpose()?;
+    let mut reliabilities = Reliabilities::new(calibrator.as_ref());
     let mut counter = TileCounter::new(matches!(config.location, Location::Regions(_)));
     // Groups that cannot be told are known before anything is computed.
     TileCounter::check(&tiles, &job.group_by, &job.trained_on)?;
@@ -79,18 +85,27 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
         bar.set_position(done as u64);
         Ok(())
     };
-    pass.run(&weights, &mut |batch| batch.patches().try_for_each(|patch| counter.add(count, &patch)), &mut progress)?;
+    // A model that takes regions is judged by what it says when it is told the region, if it can be.
+    let counts = |patch: &PatchPrediction<'_>| patch.location_known || !matches!(config.location, Location::Regions(_));
+    let mut add = |patch: &PatchPrediction<'_>| {
+        if counts(patch) {
+            reliabilities.add_patch(patch.probabilities, patch.target);
+        }
+        counter.add(count, patch)
+    };
+    pass.run(&weights, &mut |batch| batch.patches().try_for_each(|patch| add(&patch)), &mut progress)?;
     bar.finish_and_clear();
     let found = counter.finish(&tiles, &job.group_by, &job.trained_on)?;
-    let report = report(job, &weights, &found)?;
+    let report = report(job, &weights, &found, &reliabilities)?;
     if let Some(folder) = job.output {
         write_folder(folder, |staged| {
             staged.stage_bytes(folder.join(FILES[0]), format!("{report:#}\n").as_bytes())?;
             staged.stage_bytes(folder.join(FILES[1]), tiles_csv(&found).as_bytes())?;
             staged.stage_bytes(folder.join(FILES[2]), groups_csv(&found).as_bytes())?;
             if job.report {
-                let page = evaluated::tiles(&found, &job.model.display().to_string(), None, &report).html();
-                staged.stage_bytes(folder.join(REPORT_FILE), page.as_bytes())?;
+                let page =
+                    evaluated::tiles(&found, &job.model.display().to_string(), Some(reliabilities.diagram()), &report);
+                staged.stage_bytes(folder.join(REPORT_FILE), page.html().as_bytes())?;
             }
             Ok(())
         })?;
@@ -101,6 +116,7 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
     for pass in &found.passes {
         print_pass(pass)?;
     }
+    reliabilities.print()?;
     let unlabelled = match (found.unlabelled, found.unlabelled_pixels) {
         (Unlabelled::Background, _) => "Pixels without a label count as other ground.".to_owned(),
         (Unlabelled::Ignore, 0) => "Every pixel has a label.".to_owned(),
@@ -118,7 +134,12 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
 }
 
 /// All numbers. `iou` and `regions` at the top are those of the first pass.
-fn report(job: &TileJob<'_>, weights: &Weights, found: &TileEvaluation) -> Result<Value> {
+fn report(
+    job: &TileJob<'_>,
+    weights: &Weights,
+    found: &TileEvaluation,
+    reliabilities: &Reliabilities,
+) -> Result<Value> {
     let mut report = json!({
         "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
         "kind": "tiles",
@@ -127,6 +148,8 @@ fn report(job: &TileJob<'_>, weights: &Weights, found: &TileEvaluation) -> Resul
         "dataset": job.dataset,
         "iou": found.passes.first().and_then(|pass| pass.overall.iou),
         "regions": regions(found),
+        "calibration": job.calibration,
+        "reliability": reliabilities.json(),
     });
     if let (Value::Object(report), Value::Object(numbers)) = (&mut report, serde_json::to_value(found)?) {
         report.extend(numbers);

@@ -16,6 +16,7 @@ mod device_args;
 pub mod devices;
 pub mod evaluate;
 mod evaluate_outlines;
+mod evaluate_reliability;
 mod evaluate_tiles;
 pub mod export;
 pub mod forward;

@@ -226,22 +226,32 @@ enum Layer {
 }
 
 impl SceneSamples {
-    /// Opens confidence.tif of `glavitu predict`, not calibrated, the classes (or probabilities, or polygons) it belongs to, and the true classes or
+    /// As [`SceneSamples::open`], but the confidence must not be calibrated.
+    ///
+    /// # Errors
+    /// As there, or the confidence is calibrated already.
+    pub fn open_raw(confidence: &Path, predicted: &Path, reference: &Path, assumed: Option<&Crs>) -> Result<Self> {
+        let samples = Self::open(confidence, predicted, reference, assumed)?;
+        let key = "GLAVITU_CALIBRATION_SHA256";
+        if samples.confidence.items().iter().any(|(name, value)| name == key && value != "none") {
+            let (found, expected) = ("confidence that is calibrated", "one band of raw confidence");
+            let remedy = "run glavitu predict without --calibration";
+            return Err(Error::bad_file(confidence, found, expected, remedy));
+        }
+        Ok(samples)
+    }
+
+    /// Opens confidence.tif of `glavitu predict`, the classes (or probabilities, or polygons) it belongs to, and the true classes or
     /// polygons. `assumed` stands in for a CRS that a file does not name or that is not known.
     ///
     /// # Errors
-    /// A file cannot be read, is on another grid, or the confidence is calibrated already.
+    /// A file cannot be read or is on another grid.
     pub fn open(confidence: &Path, predicted: &Path, reference: &Path, assumed: Option<&Crs>) -> Result<Self> {
         let file = RasterFile::open(confidence)?;
-        let expected = "one band of raw confidence";
+        let expected = "one band of confidence";
         if file.bands().len() != 1 {
             let found = format!("{} bands", file.bands().len());
             return Err(Error::bad_file(confidence, found, expected, "give confidence.tif of glavitu predict"));
-        }
-        let key = "GLAVITU_CALIBRATION_SHA256";
-        if file.items().iter().any(|(name, value)| name == key && value != "none") {
-            let remedy = "run glavitu predict without --calibration";
-            return Err(Error::bad_file(confidence, "confidence that is calibrated", expected, remedy));
         }
         let grid = with_crs(file.grid(), assumed);
         let layer = |path: &Path| match Source::open(path)? {

@@ -59,7 +59,7 @@ impl Confusion {
             ));
         }
         for (p, t) in probabilities.as_chunks::<2>().0.iter().zip(target.as_chunks::<2>().0) {
-            if *t != [0.0, 0.0] {
+            if is_labelled(t) {
                 self.add(p[1] > p[0], t[1] > t[0]);
             }
         }
@@ -121,6 +121,12 @@ impl Confusion {
     pub fn accuracy(&self) -> Option<f64> {
         ratio(self.tp + self.tn, self.total())
     }
+}
+
+/// Whether a pixel has a label: (0, 0) is none.
+#[must_use]
+pub fn is_labelled(target: &[f32; 2]) -> bool {
+    *target != [0.0, 0.0]
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
