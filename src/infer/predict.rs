@@ -8,7 +8,7 @@
 //! the run was interrupted in between.
 //!
 //! A prediction of several members ([`Members`]) takes a few windows at a time, and for each model runs all its members over them; see
-//! [`uncertainty`](crate::infer::uncertainty) for what becomes of them.
+//! [`uncertainty`] for what becomes of them.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -74,7 +74,7 @@ impl Members<'_> {
         self.models.len() * self.of_model()
     }
 
-    /// Values of a pixel that a prediction gives: the probability, and with more than one member those of [`uncertainty`](crate::infer::uncertainty).
+    /// Values of a pixel that a prediction gives: the probability, and with more than one member those of [`uncertainty`].
     #[must_use]
     pub fn channels(&self) -> usize {
         if self.count() > 1 { uncertainty::CHANNELS } else { 1 }
@@ -207,7 +207,7 @@ pub fn predict(
 }
 
 /// As [`predict`], with one executor for each model of `members`, and a spool of [`Members::channels`]: the mean probability of the members and, if there
-/// is more than one, their variance and mutual information (see [`uncertainty`](crate::infer::uncertainty)).
+/// is more than one, their variance and mutual information (see [`uncertainty`]).
 ///
 /// # Errors
 /// As [`predict`].
