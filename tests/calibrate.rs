@@ -64,10 +64,8 @@ fn a_focal_model_says_how_often_it_is_right() {
         let same = first.get_or_insert_with(|| report["fitted"]["before"].clone());
         assert_eq!(*same, report["fitted"]["before"]);
         assert!(report["monotone"] == true || method == "kernel-ridge", "{method}");
-        // One number cannot bend the curve to any shape.
-        let times = if method == "temperature" { 3.0 } else { 10.0 };
-        assert!(raw >= times * fitted, "{method}: {raw} -> {fitted}");
-        assert!(test_raw >= 3.0 * test, "{method} on other tiles: {test_raw} -> {test}");
+        assert!(raw >= 10.0 * fitted, "{method}: {raw} -> {fitted}");
+        assert!(test_raw >= 10.0 * test, "{method} on other tiles: {test_raw} -> {test}");
         for measure in ["brier", "nll", "adaptive_ece_15"] {
             let [before, after] = ["before", "after"].map(|when| number(&report, "test", when, measure));
             assert!(after < before, "{method}: {measure} {before} -> {after}");
@@ -93,6 +91,9 @@ fn tiles_can_be_held_out() {
     assert_eq!(samples(&all, "fitted"), samples(&report, "fitted") + samples(&report, "held_out"));
     let out = run(&[&["calibrate", "-o", &place.at("d.json")], &usual[..], &["--hold-out", "0.25"]].concat()).out;
     assert!(out.contains("tiles held out") && !out.contains("not as good"), "{out}");
+    // A region's own calibrator.
+    let report = calibrate(&place, &[&usual[..], &["--regions", "ALP", "--method", "temperature"]].concat());
+    assert!(samples(&report, "fitted") <= 128 * 128 && report["source"]["tiles_fitted"] == 1, "{report}");
     // A model with regions meets every patch twice; it counts once.
     let args = ["import", "keras", &data("tiny_region.h5").display().to_string(), "--features", "optical,dem", "-o"];
     let imported = run(&[&args[..], &[&place.at("region.safetensors")]].concat());
@@ -136,7 +137,7 @@ fn tables_of_other_programs() {
     }
     let told = run(&["calibrate", "--samples", &samples, "-o", &place.at("c.json")]);
     assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
-    assert!(told.out.contains("ECE, 100 bins") && told.out.contains("on others it is not as good"), "{}", told.out);
+    assert!(told.out.contains("ECE, 100 bins") && told.out.contains("On others it is not as good"), "{}", told.out);
     let written = fs::read_to_string(place.path("c.report.json")).expect("a report");
     assert!(written.contains("\"method\": \"isotonic\""));
     // The published method may fall, and says so.

@@ -53,6 +53,7 @@ const WORKERS: usize = 2;
 Examples:
   glavitu calibrate --model model.safetensors --validation validation.hdf5 --test test.hdf5 -o model.json
   glavitu calibrate --model model.safetensors --validation tiles.hdf5 --hold-out 0.3 --method kernel-ridge -o model.json
+  glavitu calibrate --model model.safetensors --validation tiles.hdf5 --regions ALP,CA --method temperature -o alps.json
   glavitu calibrate --confidence result/confidence.tif --predicted result/outlines.tif --reference rgi.gpkg --method temperature -o scene.json
   glavitu calibrate --samples pixels.csv --json -o other.json
   glavitu predict --model model.safetensors --calibration model.json --optical scene.tif --elevation dem.tif -o result")]
@@ -63,6 +64,9 @@ pub struct CalibrateArgs {
     /// Tile files or folders with labels that the model has not learnt from
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "model", value_hint = ValueHint::AnyPath)]
     validation: Vec<PathBuf>,
+    /// Take tiles of these regions only: a calibrator for a region or a cluster of them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "model")]
+    regions: Vec<String>,
     /// CSV files with a line for each pixel: the columns confidence (0 to 1) and correct (1 or 0)
     #[arg(long, value_name = "FILE.csv", num_args = 1.., conflicts_with_all = ["model", "confidence"], value_hint = ValueHint::FilePath)]
     samples: Vec<PathBuf>,
@@ -185,9 +189,8 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     }
     print_line(table(&scores))?;
     if scores.len() == 1 {
-        print_line(
-            "These are the pixels it was fitted to: on others it is not as good. --hold-out or --test tells how good.",
-        )?;
+        let how = if args.confidence.is_some() { "" } else { ": --hold-out or --test tells how good" };
+        print_line(format_args!("These are the pixels it was fitted to. On others it is not as good{how}."))?;
     }
     print_line(format_args!("See {}, {} and {}", args.output.display(), report_file.display(), diagram.display()))
 }
@@ -291,25 +294,27 @@ impl CalibrateArgs {
     /// Runs the model over the tiles, once.
     fn tiles(&self, model: &Path) -> Result<Sources> {
         let weights = Weights::load(model)?;
-        let validation = open_tiles(&weights, &self.validation)?;
+        let validation = self.open(&weights, &self.validation)?;
         // All files are opened before the long part begins.
-        let test = if self.test.is_empty() { None } else { Some(open_tiles(&weights, &self.test)?) };
+        let test = if self.test.is_empty() { None } else { Some(self.open(&weights, &self.test)?) };
         let count = validation.tiles().len();
         let held_out = lot(count, self.hold_out, self.seed)?;
         let is_held_out = |tile: usize| held_out.get(tile).copied().unwrap_or(false);
         let [fitted, apart] = self.spool(&weights, validation, &is_held_out)?;
         let test_count = test.as_ref().map(|tiles| tiles.tiles().len());
         let test = test.map(|tiles| self.spool(&weights, tiles, &|_| false)).transpose()?;
+        let of = if self.regions.is_empty() { String::new() } else { format!(" ({})", self.regions.join(", ")) };
         let kept = held_out.iter().filter(|held_out| **held_out).count();
         Ok(Sources {
             fitted: Samples::Spool(fitted),
             held_out: (kept > 0).then_some(Samples::Spool(apart)),
             test: test.map(|[all, _]| Samples::Spool(all)),
-            origin: format!("{}, model {}", names(&self.validation), weights.parameters_sha256()),
+            origin: format!("{}{of}, model {}", names(&self.validation), weights.parameters_sha256()),
             about: json!({
                 "model": model,
                 "parameters_sha256": weights.parameters_sha256(),
                 "validation": self.validation,
+                "regions": self.regions,
                 "tiles_fitted": count - kept,
                 "tiles_held_out": kept,
                 "hold_out_seed": self.seed,
@@ -317,6 +322,17 @@ impl CalibrateArgs {
                 "tiles_test": test_count,
             }),
         })
+    }
+
+    fn open(&self, weights: &Weights, files: &[PathBuf]) -> Result<Arc<TileSet>, Error> {
+        let config = weights.config();
+        let selection = Selection {
+            tile: config.tile,
+            location: config.location.clone(),
+            regions: self.regions.clone(),
+            ..Selection::new(config.features.clone())
+        };
+        TileSet::open(files, &selection).map(Arc::new)
     }
 
     fn spool(
@@ -340,13 +356,6 @@ impl CalibrateArgs {
         bar.finish_and_clear();
         Ok(spools?)
     }
-}
-
-fn open_tiles(weights: &Weights, files: &[PathBuf]) -> Result<Arc<TileSet>, Error> {
-    let config = weights.config();
-    let selection =
-        Selection { tile: config.tile, location: config.location.clone(), ..Selection::new(config.features.clone()) };
-    TileSet::open(files, &selection).map(Arc::new)
 }
 
 /// Which tiles are held out: the share of them, rounded, by lot.
@@ -421,12 +430,13 @@ fn table(scores: &[Score]) -> Table {
     let mut table = Table::new();
     let header = scores.iter().flat_map(|score| {
         let words = words_of(score.name);
-        [format!("{words}:\nbefore"), format!("\nafter")]
+        [format!("{words}:\nbefore"), "\nafter".to_owned()]
     });
     table.load_style(UTF8_FULL_CONDENSED).set_header(std::iter::once(String::new()).chain(header));
     let all: Vec<Measures> =
         scores.iter().flat_map(|score| [score.before.measures(), score.after.measures()]).collect();
-    let rows: [(&str, fn(&Measures) -> Option<f64>); 9] = [
+    type Row = (&'static str, fn(&Measures) -> Option<f64>);
+    let rows: [Row; 9] = [
         ("accuracy", |m| m.accuracy),
         ("mean confidence", |m| m.mean_confidence),
         ("ECE, 10 bins", |m| m.ece_10),

@@ -269,13 +269,14 @@ fn outline(
     value: &(dyn Fn(usize) -> f32 + Sync),
 ) -> Result<Vec<Bound>> {
     let Some(window) = window else { return Ok(Vec::new()) };
-    let within: [(&'static str, fn(f32) -> bool); 2] = [("inner", is_inner), ("outer", is_outer)];
-    let bound = |(name, is_within): (&'static str, fn(f32) -> bool)| {
+    type Kind = (&'static str, fn(f32) -> bool);
+    let kinds: [Kind; 2] = [("inner", is_inner), ("outer", is_outer)];
+    let bound = |(name, is_within): Kind| {
         let belongs = |i: usize| (territories.owner(i).0 as usize).checked_sub(1) == Some(owner) && is_within(value(i));
         let (outlines, km2) = measure.outlines(territories, window, belongs)?;
         Ok(Bound { owner, name, outlines, km2 })
     };
-    within.into_iter().map(bound).collect()
+    kinds.into_iter().map(bound).collect()
 }
 
 /// Where calibrated probabilities come from.

@@ -124,6 +124,10 @@ pub fn logit_of_confidence(c: f64) -> f64 {
     if c.is_nan() {
         return c;
     }
+    // Below, confidence is rounded to 0 for logits up to 3e-8.
+    if c <= 0.0 {
+        return 0.0;
+    }
     // Halving asks the same questions for every c, and a larger c never says less often yes.
     let (mut low, mut high) = (0.0, LARGEST_LOGIT);
     for _ in 0..60 {
@@ -166,7 +170,8 @@ mod tests {
     fn samples(temperature: f64) -> Logits {
         let mut logits = Logits::new();
         for i in 0..2000_u32 {
-            let z = f64::from(i) / 2000.0 * 6.0;
+            // Not so sure that a thousand of them would all be right.
+            let z = f64::from(i) / 2000.0 * 4.0 * temperature;
             let right = (1000.0 * sigmoid(z / temperature)).round();
             for k in 0..1000_u32 {
                 logits.add(z, f64::from(k) < right);

@@ -88,7 +88,7 @@ pub struct PredictArgs {
     /// Map what lies in these polygons only (GeoJSON, GeoPackage or Shapefile)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     aoi: Option<PathBuf>,
-    /// A confidence calibrator (see `glavitu import calibration`)
+    /// A confidence calibrator (see `glavitu calibrate`, `glavitu import calibration`)
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     calibration: Option<PathBuf>,
     /// Side of the median filter over the classes, in pixels; odd, 1 for none
