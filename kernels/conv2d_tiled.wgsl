@@ -3,7 +3,7 @@
 //
 // A convolution of a doubled map is four of these, one for each of the phases of its 2 x 2 pixels: each makes the pixels
 // (step y + row_phase, step x + column_phase) of the output out of the map as it is.
-// Taken: 8 channels out or more, where Winograd's form is not taken.
+// Taken: 8 channels out or more and more than one tap, where Winograd's form is not taken.
 // Bindings (quads of input channels; items along the output channels):
 //   0 to 2 x, affine, second: the map (N, height, width, channels_in / 4), read by shared/map_quads.wgsl; lines = N * height
 //   3 kernel: (kernel_height, kernel_width, channels_in, channels_out), kernel_first items into the buffer
@@ -39,7 +39,24 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<item>;
 @group(0) @binding(6) var<uniform> params: Params;
 
-override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
+override WORKGROUP_SIZE: u32 = GROUP_THREADS; // the tile allows no other
+
+fn bias_at(item_at: u32) -> item32 {
+    var offset = item32();
+    if params.has_bias != 0u {
+        offset = load_item(bias[item_at]);
+    }
+    return offset;
+}
+
+fn store(line: u32, column: u32, item_at: u32, value: item32) {
+    if column < params.width {
+        let row_out = params.step * line + params.row_phase;
+        let at = (row_out * params.width + column) * params.step + params.column_phase;
+        let items = params.channels_out / ITEM;
+        out[at * items + item_at] = store_item(select(value, params.slope * value, value < item32()));
+    }
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -51,16 +68,16 @@ fn main(
     let items = params.channels_out / ITEM;
     let columns = (items + GROUP_ITEMS - 1u) / GROUP_ITEMS;
     let index = group_index(group, groups);
-    // Blocks of ROWS pixels of a line.
-    let blocks = (params.width + ROWS - 1u) / ROWS;
-    let first = index / columns * (GROUP_ROWS / ROWS);
+    // So many threads for a line.
+    let blocks = (params.width + THREAD_ROWS - 1u) / THREAD_ROWS;
+    let first = index / columns * (GROUP_ROWS / THREAD_ROWS);
     if first >= params.lines * blocks {
         return;
     }
-    let block = first + tile_row(local) / ROWS;
+    let block = first + tile_row(local) / THREAD_ROWS;
     let line = min(block / blocks, params.lines - 1u);
     let row = line % params.height;
-    let column = block % blocks * ROWS;
+    let column = block % blocks * THREAD_ROWS;
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
     // Items past the end read the last one, and are not stored.
     var last: array<u32, ITEMS>;
@@ -68,7 +85,8 @@ fn main(
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
+    var upper = Sums();
+    var lower = Sums();
     for (var i = 0u; i < params.kernel_height; i++) {
         // Unsigned: a row or column before the map wraps to a huge number.
         if row + i - params.top < params.height {
@@ -86,7 +104,7 @@ fn main(
                     }
                     if is_interior {
                         for (var r = 0u; r < ROWS; r++) {
-                            sums[r] = multiply(sums[r], quad_of_map(pixel + r, quad, quads), right);
+                            upper[r] = multiply(upper[r], quad_of_map(pixel + r, quad, quads), right);
                         }
                     } else {
                         for (var r = 0u; r < ROWS; r++) {
@@ -94,7 +112,16 @@ fn main(
                             if across + r < params.width {
                                 left = quad_of_map(pixel + r, quad, quads);
                             }
-                            sums[r] = multiply(sums[r], left, right);
+                            upper[r] = multiply(upper[r], left, right);
+                        }
+                    }
+                    if THREAD_ROWS > ROWS {
+                        for (var r = ROWS; r < THREAD_ROWS; r++) {
+                            var left = vec4<f32>();
+                            if across + r < params.width {
+                                left = quad_of_map(pixel + r, quad, quads);
+                            }
+                            lower[r - ROWS] = multiply(lower[r - ROWS], left, right);
                         }
                     }
                     at_kernel += 4u * items;
@@ -103,18 +130,23 @@ fn main(
         }
     }
 
+    if block >= params.lines * blocks {
+        return;
+    }
     for (var c = 0u; c < ITEMS; c++) {
         if first_item + c < items {
-            var offset = item32();
-            if params.has_bias != 0u {
-                offset = load_item(bias[first_item + c]);
-            }
+            let offset = bias_at(first_item + c);
             for (var r = 0u; r < ROWS; r++) {
-                if block < params.lines * blocks && column + r < params.width {
-                    let row_out = params.step * line + params.row_phase;
-                    let at = (row_out * params.width + column + r) * params.step + params.column_phase;
-                    let value = sums[r][c] + offset;
-                    out[at * items + first_item + c] = store_item(select(value, params.slope * value, value < item32()));
+                store(line, column + r, first_item + c, upper[r][c] + offset);
+            }
+        }
+    }
+    if THREAD_ROWS > ROWS {
+        for (var c = 0u; c < ITEMS; c++) {
+            if first_item + c < items {
+                let offset = bias_at(first_item + c);
+                for (var r = 0u; r < ROWS; r++) {
+                    store(line, column + ROWS + r, first_item + c, lower[r][c] + offset);
                 }
             }
         }

@@ -3,6 +3,7 @@
 //
 // Rows are the taps of the kernel and the input channels, columns are output channels, the inner axis runs over the pixels, which are split into
 // parts of part_pixels (a multiple of 16): each part is a result of its own, in scratch, which sum_to adds up; with one part the result is the output.
+// With `adds` the results are added to what is there.
 // Taken: where the device's kind has been seen to run it faster than the tiles without workgroup memory (NVIDIA), or `glavitu tune` has.
 // Bindings (quads of channels):
 //   0 to 2 x, affine, second: the map (N, height, width, channels_filled / 4), read by shared/map_quads.wgsl; pixels = N * height * width
@@ -27,6 +28,7 @@ struct Params {
     part_pixels: u32,
     channels_first: u32,
     slope_in: f32,
+    adds: u32,
 }
 
 @group(0) @binding(3) var<storage, read> dy: array<elem4>;
@@ -105,7 +107,12 @@ fn store_quad(part: u32, row_quad: u32, column: u32, sums: array<vec4<f32>, 4>) 
     for (var r = 0u; r < 4u; r++) {
         if channel + r < params.channels_in {
             let row = (part * taps + tap) * params.channels_in + channel + r;
-            out[row * (params.channels_out / 4u) + column] = store4(sums[r]);
+            let at = row * (params.channels_out / 4u) + column;
+            var sum = sums[r];
+            if params.adds != 0u {
+                sum += load4(out[at]);
+            }
+            out[at] = store4(sum);
         }
     }
 }

@@ -3,7 +3,7 @@
 // filled up to a multiple of four.
 //
 // The pixels are split into parts of part_pixels: each part is a result of its own, in scratch, which sum_to adds up; with one part the
-// result is the output.
+// result is the output. With `adds` the results are added to what is there.
 // Taken: 8 channels out or more.
 // Bindings (quads of input channels; items along the output channels):
 //   0 to 2 x, affine, second: the map (N, height, width, channels_filled / 4), read by shared/map_quads.wgsl; pixels = N * height * width
@@ -29,17 +29,65 @@ struct Params {
     part_pixels: u32,
     channels_first: u32,
     slope_in: f32,
+    adds: u32,
 }
 
 @group(0) @binding(3) var<storage, read> dy: array<item>;
 @group(0) @binding(4) var<storage, read_write> out: array<item>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
+override WORKGROUP_SIZE: u32 = GROUP_THREADS; // the tile allows no other
 
-// Quads of rows that a thread owns, and pixels that it reads together.
+// Quads of rows of a block, and pixels that a thread reads together.
 const ROW_QUADS: u32 = ROWS / 4u;
-const PIXELS: u32 = 2u;
+const PIXELS: u32 = select(4u, 2u, UNIFORM_ROWS);
+
+// What a quad of rows reads: its quad of channels and the way to its tap's neighbour. Unsigned: a step up or to the left wraps, and the sum with a row
+// or column wraps back. Quads past the end read the last one, and are not stored.
+struct Rows {
+    channel_quad: array<u32, ROW_QUADS>,
+    down: array<u32, ROW_QUADS>,
+    right: array<u32, ROW_QUADS>,
+}
+
+fn rows_from(first_quad: u32) -> Rows {
+    let quads = params.channels_filled / 4u;
+    var rows: Rows;
+    for (var r = 0u; r < ROW_QUADS; r++) {
+        let at = min(first_quad + r, params.kernel_height * params.kernel_width * quads - 1u);
+        let tap = at / quads;
+        rows.channel_quad[r] = at - tap * quads;
+        rows.down[r] = tap / params.kernel_width - params.top;
+        rows.right[r] = tap % params.kernel_width - params.left;
+    }
+    return rows;
+}
+
+struct Pixel {
+    at: u32,
+    row: u32,
+    column: u32,
+    counts: bool,
+}
+
+// What lies outside the map, or after the part, counts as zeros; the first pixel is read in its place.
+fn value_at(pixel: Pixel, channel_quad: u32, down: u32, right: u32) -> vec4<f32> {
+    let inside = pixel.counts && pixel.row + down < params.height && pixel.column + right < params.width;
+    var at = 0u;
+    if inside {
+        at = pixel.at + down * params.width + right;
+    }
+    return select(vec4<f32>(), quad_of_map(at, channel_quad, params.channels_filled / 4u), inside);
+}
+
+// One result, or its sum with what is there.
+fn store(at: u32, sum: item32) {
+    var total = sum;
+    if params.adds != 0u {
+        total += load_item(out[at]);
+    }
+    out[at] = store_item(total);
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -60,45 +108,29 @@ fn main(
     let row_quad = (index % tiles / columns * GROUP_ROWS + tile_row(local)) / 4u;
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
-    // Each quad of rows: its quad of channels and the way to its tap's neighbour. Unsigned: a step up or to the left wraps, and the sum with a
-    // row or column wraps back. Quads and items past the end read the last one, and are not stored.
-    var channel_quad: array<u32, ROW_QUADS>;
-    var down: array<u32, ROW_QUADS>;
-    var right: array<u32, ROW_QUADS>;
-    for (var r = 0u; r < ROW_QUADS; r++) {
-        let at = min(row_quad + r, taps * quads - 1u);
-        let tap = at / quads;
-        channel_quad[r] = at - tap * quads;
-        down[r] = tap / params.kernel_width - params.top;
-        right[r] = tap % params.kernel_width - params.left;
-    }
+    let upper_rows = rows_from(row_quad);
+    let lower_rows = rows_from(row_quad + ROW_QUADS);
+    // Items past the end read the last one, and are not stored.
     var last: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
+    var upper = Sums();
+    var lower = Sums();
     let start = part * params.part_pixels;
     let end = min(start + params.part_pixels, params.pixels);
     var row = start / params.width % params.height;
     var column = start % params.width;
     for (var pixel = start; pixel < end; pixel += PIXELS) {
+        var pixels: array<Pixel, PIXELS>;
         var gradient: array<Items, PIXELS>;
-        var values: array<array<vec4<f32>, ROW_QUADS>, PIXELS>;
         for (var p = 0u; p < PIXELS; p++) {
             let at = min(pixel + p, end - 1u);
             for (var c = 0u; c < ITEMS; c++) {
                 gradient[p][c] = load_item(dy[at * items + last[c]]);
             }
-            for (var r = 0u; r < ROW_QUADS; r++) {
-                // What lies outside the map, or after the part, counts as zeros; the first pixel is read in its place.
-                let inside = pixel + p < end && row + down[r] < params.height && column + right[r] < params.width;
-                var at_x = 0u;
-                if inside {
-                    at_x = at + down[r] * params.width + right[r];
-                }
-                values[p][r] = select(vec4<f32>(), quad_of_map(at_x, channel_quad[r], quads), inside);
-            }
+            pixels[p] = Pixel(at, row, column, pixel + p < end);
             column += 1u;
             if column == params.width {
                 column = 0u;
@@ -108,22 +140,66 @@ fn main(
                 }
             }
         }
+        var values: array<array<vec4<f32>, ROW_QUADS>, PIXELS>;
         for (var p = 0u; p < PIXELS; p++) {
+            for (var r = 0u; r < ROW_QUADS; r++) {
+                values[p][r] = value_at(pixels[p], upper_rows.channel_quad[r], upper_rows.down[r], upper_rows.right[r]);
+            }
+        }
+        if UNIFORM_ROWS {
+            for (var p = 0u; p < PIXELS; p++) {
+                for (var r = 0u; r < ROWS; r++) {
+                    for (var c = 0u; c < ITEMS; c++) {
+                        upper[r][c] += values[p][r / 4u][r % 4u] * gradient[p][c];
+                    }
+                }
+            }
+        } else {
+            // Four products together: without fused multiply-adds it is no more work, and rounds less.
             for (var r = 0u; r < ROWS; r++) {
                 for (var c = 0u; c < ITEMS; c++) {
-                    sums[r][c] += values[p][r / 4u][r % 4u] * gradient[p][c];
+                    upper[r][c] += (values[0][r / 4u][r % 4u] * gradient[0][c] + values[1][r / 4u][r % 4u] * gradient[1][c])
+                        + (values[PIXELS - 2u][r / 4u][r % 4u] * gradient[PIXELS - 2u][c]
+                            + values[PIXELS - 1u][r / 4u][r % 4u] * gradient[PIXELS - 1u][c]);
+                }
+            }
+            for (var p = 0u; p < PIXELS; p++) {
+                for (var r = 0u; r < ROW_QUADS; r++) {
+                    values[p][r] = value_at(pixels[p], lower_rows.channel_quad[r], lower_rows.down[r], lower_rows.right[r]);
+                }
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                for (var c = 0u; c < ITEMS; c++) {
+                    lower[r][c] += (values[0][r / 4u][r % 4u] * gradient[0][c] + values[1][r / 4u][r % 4u] * gradient[1][c])
+                        + (values[PIXELS - 2u][r / 4u][r % 4u] * gradient[PIXELS - 2u][c]
+                            + values[PIXELS - 1u][r / 4u][r % 4u] * gradient[PIXELS - 1u][c]);
                 }
             }
         }
     }
 
-    for (var c = 0u; c < ITEMS; c++) {
-        if first_item + c < items {
-            for (var r = 0u; r < ROWS; r++) {
-                let tap = (row_quad + r / 4u) / quads;
-                let channel = (row_quad + r / 4u - tap * quads) * 4u + r % 4u;
-                if tap < taps && channel < params.channels_in {
-                    out[((part * taps + tap) * params.channels_in + channel) * items + first_item + c] = store_item(sums[r][c]);
+    for (var q = 0u; q < ROW_QUADS; q++) {
+        let tap = (row_quad + q) / quads;
+        let channel = (row_quad + q - tap * quads) * 4u;
+        let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
+        for (var r = 0u; r < 4u; r++) {
+            for (var c = 0u; c < ITEMS; c++) {
+                if tap < taps && channel + r < params.channels_in && first_item + c < items {
+                    store(at + r * items + c, upper[4u * q + r][c]);
+                }
+            }
+        }
+    }
+    if THREAD_ROWS > ROWS {
+        for (var q = 0u; q < ROW_QUADS; q++) {
+            let tap = (row_quad + ROW_QUADS + q) / quads;
+            let channel = (row_quad + ROW_QUADS + q - tap * quads) * 4u;
+            let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
+            for (var r = 0u; r < 4u; r++) {
+                for (var c = 0u; c < ITEMS; c++) {
+                    if tap < taps && channel + r < params.channels_in && first_item + c < items {
+                        store(at + r * items + c, lower[4u * q + r][c]);
+                    }
                 }
             }
         }

@@ -1,9 +1,10 @@
-// Matrix product of rows by a matrix: out(b, i, j) = bias(j) + sum over q of a(b, i, q) b(b, q, j) + addend(b, i, j), for k that is a multiple of four.
+// Matrix product of rows by a matrix: out(b, i, j) = f(bias(j) + sum over q of a(b, i, q) b(b, q, j) + addend(b, i, j)), f(v) = v where positive, else
+// slope * v, for k that is a multiple of four.
 //
 // Where the constants say so there is an addend, which may be normalised as maps are.
 // A long inner axis may be split into parts (k_part long, a multiple of 4): each part is a result of its own, in scratch, which
 // matmul_sum adds up. Otherwise parts is 1 and k_part is k.
-// Taken: n of 16 or more; products of Winograd's form.
+// Taken: n of 16 or more; convolutions of one tap with 8 channels out or more; products of Winograd's form.
 // Bindings (quads along k; items along n):
 //   0 to 2 x, affine, second: a, (batch, m, k / 4), read by shared/map_quads.wgsl
 //   3 b: (batch or 1, k, n); b_batch items per product, 0 where all share one
@@ -26,6 +27,7 @@ struct Params {
     channels_first: u32,
     slope_in: f32,
     slope_addend: f32,
+    slope: f32,
 }
 
 @group(0) @binding(3) var<storage, read> b: array<item>;
@@ -37,7 +39,7 @@ struct Params {
 
 // 1: an addend; 2: one that is normalised.
 override ADDEND: u32 = 0u;
-override WORKGROUP_SIZE: u32 = 64u; // GROUP_THREADS; the tile allows no other
+override WORKGROUP_SIZE: u32 = GROUP_THREADS; // the tile allows no other
 
 fn addend_at(at: u32, column: u32, items: u32) -> item32 {
     var value = item32();
@@ -49,6 +51,19 @@ fn addend_at(at: u32, column: u32, items: u32) -> item32 {
         value = select(value, params.slope_addend * value, value < item32());
     }
     return value;
+}
+
+fn bias_at(column: u32) -> item32 {
+    var offset = item32();
+    if params.has_bias != 0u {
+        offset = load_item(bias[column]);
+    }
+    return offset;
+}
+
+fn store(at: u32, column: u32, product: item32) {
+    let value = product + addend_at(at, column, params.n / ITEM);
+    out[at] = store_item(select(value, params.slope * value, value < item32()));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -72,16 +87,21 @@ fn main(
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
     // Rows and items past the end read the last one, and are not stored.
-    var at_a: array<u32, ROWS>;
+    var at_upper: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
-        at_a[r] = product * params.m + min(row + r, params.m - 1u);
+        at_upper[r] = product * params.m + min(row + r, params.m - 1u);
+    }
+    var at_lower: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        at_lower[r] = product * params.m + min(row + ROWS + r, params.m - 1u);
     }
     var at_b: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         at_b[c] = product * params.b_batch + min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
+    var upper = Sums();
+    var lower = Sums();
     let end = min((part + 1u) * params.k_part, params.k) / 4u;
     for (var quad = part * params.k_part / 4u; quad < end; quad++) {
         var right: array<Items, 4>;
@@ -91,20 +111,34 @@ fn main(
             }
         }
         for (var r = 0u; r < ROWS; r++) {
-            sums[r] = multiply(sums[r], quad_of_map(at_a[r], quad, quads), right);
+            upper[r] = multiply(upper[r], quad_of_map(at_upper[r], quad, quads), right);
+        }
+        if THREAD_ROWS > ROWS {
+            for (var r = 0u; r < ROWS; r++) {
+                lower[r] = multiply(lower[r], quad_of_map(at_lower[r], quad, quads), right);
+            }
         }
     }
 
+    let at = result * params.m * items + first_item;
     for (var c = 0u; c < ITEMS; c++) {
         if first_item + c < items {
-            var offset = item32();
-            if params.has_bias != 0u {
-                offset = load_item(bias[first_item + c]);
-            }
+            let offset = bias_at(first_item + c);
             for (var r = 0u; r < ROWS; r++) {
                 if row + r < params.m {
-                    let at = (result * params.m + row + r) * items + first_item + c;
-                    out[at] = store_item(sums[r][c] + offset + addend_at(at, first_item + c, items));
+                    store(at + (row + r) * items + c, first_item + c, upper[r][c] + offset);
+                }
+            }
+        }
+    }
+    if THREAD_ROWS > ROWS {
+        for (var c = 0u; c < ITEMS; c++) {
+            if first_item + c < items {
+                let offset = bias_at(first_item + c);
+                for (var r = 0u; r < ROWS; r++) {
+                    if row + ROWS + r < params.m {
+                        store(at + (row + ROWS + r) * items + c, first_item + c, lower[r][c] + offset);
+                    }
                 }
             }
         }

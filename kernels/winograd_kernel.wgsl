@@ -18,28 +18,6 @@ struct Params {
 
 override WORKGROUP_SIZE: u32 = 64u;
 
-const A: f32 = 0.625;
-const B: f32 = 1.5;
-const A2: f32 = 0.390625;
-const B2: f32 = 2.25;
-// One over the product of a point's differences from the other finite points.
-const ZERO: f32 = 1.0 / (0.390625 * 2.25);
-const NEAR: f32 = 1.0 / (2.0 * 0.390625 * (0.390625 - 2.25));
-const FAR: f32 = 1.0 / (2.0 * 2.25 * (2.25 - 0.390625));
-
-fn kernel_values(g: array<item32, 3>) -> array<item32, 6> {
-    let near = NEAR * (g[0] + A2 * g[2]);
-    let far = FAR * (g[0] + B2 * g[2]);
-    return array<item32, 6>(
-        ZERO * g[0],
-        near + NEAR * A * g[1],
-        near - NEAR * A * g[1],
-        far + FAR * B * g[1],
-        far - FAR * B * g[1],
-        g[2],
-    );
-}
-
 // Rows `first` and `second` of the points.
 fn write_rows(channel: u32, first: u32, second: u32) {
     var rows: array<array<item32, 3>, 2>;

@@ -9,6 +9,11 @@ const B: f32 = 1.5;
 const A2: f32 = 0.390625;
 const B2: f32 = 2.25;
 
+// One over the product of a point's differences from the other finite points.
+const ZERO: f32 = 1.0 / (0.390625 * 2.25);
+const NEAR: f32 = 1.0 / (2.0 * 0.390625 * (0.390625 - 2.25));
+const FAR: f32 = 1.0 / (2.0 * 2.25 * (2.25 - 0.390625));
+
 alias Side = array<item32, 6>;
 
 // Of the input: for each point, the tile times the product of (x - q) over the other points q.
@@ -38,5 +43,39 @@ fn output_values(m: Side) -> array<item32, 4> {
         A * difference_a + B * difference_b,
         A2 * sum_a + B2 * sum_b,
         A * A2 * difference_a + B * B2 * difference_b + m[5],
+    );
+}
+
+// Of the output's gradient, which is the kernel where the kernel's gradient is computed: the transpose of output_values.
+fn gradient_values(d: array<item32, 4>) -> Side {
+    let near = d[0] + A2 * d[2];
+    let near_odd = A * (d[1] + A2 * d[3]);
+    let far = d[0] + B2 * d[2];
+    let far_odd = B * (d[1] + B2 * d[3]);
+    return Side(d[0], near + near_odd, near - near_odd, far + far_odd, far - far_odd, d[3]);
+}
+
+// Of the kernel.
+fn kernel_values(g: array<item32, 3>) -> Side {
+    let near = NEAR * (g[0] + A2 * g[2]);
+    let far = FAR * (g[0] + B2 * g[2]);
+    return Side(
+        ZERO * g[0],
+        near + NEAR * A * g[1],
+        near - NEAR * A * g[1],
+        far + FAR * B * g[1],
+        far - FAR * B * g[1],
+        g[2],
+    );
+}
+
+// The way back to a kernel's gradient: the transpose of kernel_values.
+fn kernel_gradient(m: Side) -> array<item32, 3> {
+    let near = NEAR * (m[1] + m[2]);
+    let far = FAR * (m[3] + m[4]);
+    return array<item32, 3>(
+        ZERO * m[0] + near + far,
+        NEAR * A * (m[1] - m[2]) + FAR * B * (m[3] - m[4]),
+        A2 * near + B2 * far + m[5],
     );
 }

@@ -138,11 +138,11 @@ pub trait Params: NoUninit {
 /// Declares a kernel's `Params` struct (u32, i32 and f32 fields) with its layout.
 #[macro_export]
 macro_rules! params {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident : $type:ty),+ $(,)? }) => {
+    ($(#[$meta:meta])* $visible:vis struct $name:ident { $($field_visible:vis $field:ident : $type:ty),+ $(,)? }) => {
         $(#[$meta])*
         #[repr(C)]
         #[derive(Clone, Copy, bytemuck::NoUninit)]
-        struct $name { $($field: $type),+ }
+        $visible struct $name { $($field_visible $field: $type),+ }
         impl $crate::graph::launch::Params for $name {
             const FIELDS: &'static [(&'static str, usize)] =
                 &[$((stringify!($field), std::mem::offset_of!($name, $field))),+];

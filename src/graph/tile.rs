@@ -1,12 +1,12 @@
 //! The tile of matrix products on GPUs, as `kernels/shared/tile.wgsl` has it.
 
-/// The piece of a product of rows by columns that a group of 64 threads makes.
+/// The piece of a product of rows by columns that a group of threads makes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tile {
     /// 16 rows x 64 columns, 16 x 1 a thread: all threads of a group read the same rows, and no more than 32 registers. For GPUs.
     #[default]
     Narrow,
-    /// 64 rows x 64 columns, 8 x 8 a thread: fewest loads, many registers. For software adapters, whose loads are dear.
+    /// 64 rows x 64 columns, 16 x 8 a thread: fewest loads, many registers. For software adapters, whose loads are dear.
     Wide,
 }
 
@@ -24,8 +24,7 @@ impl Tile {
     #[must_use]
     pub fn thread_rows(self) -> usize {
         match self {
-            Self::Narrow => 16,
-            Self::Wide => 8,
+            Self::Narrow | Self::Wide => 16,
         }
     }
 

@@ -19,12 +19,14 @@ pub const PLAIN: &str = "plain";
 pub const NARROW: &str = "narrow";
 /// Wide tiles of products; convolutions in their direct form.
 pub const WIDE: &str = "wide";
-/// Tiles of products in workgroup memory.
+/// Tiles of products in workgroup memory; convolutions in their direct form.
 pub const SHARED: &str = "shared";
 /// Convolutions in Winograd's form, with narrow tiles.
 pub const WINOGRAD_NARROW: &str = "winograd_narrow";
 /// Convolutions in Winograd's form, with wide tiles.
 pub const WINOGRAD_WIDE: &str = "winograd_wide";
+/// Convolutions in Winograd's form, with tiles of products in workgroup memory.
+pub const WINOGRAD_SHARED: &str = "winograd_shared";
 
 /// The name of the tiled variant of a product, or of a convolution in its direct or in Winograd's form.
 #[must_use]
@@ -106,9 +108,12 @@ impl Caps {
             Some(PLAIN) => Self { plain_kernels: true, ..self.clone() },
             Some(NARROW) => Self { tile: Tile::Narrow, shared_tiles: false, winograd: Some(false), ..self.clone() },
             Some(WIDE) => Self { tile: Tile::Wide, shared_tiles: false, winograd: Some(false), ..self.clone() },
-            Some(SHARED) => Self { shared_tiles: true, ..self.clone() },
-            Some(WINOGRAD_NARROW) => Self { tile: Tile::Narrow, winograd: Some(true), ..self.clone() },
-            Some(WINOGRAD_WIDE) => Self { tile: Tile::Wide, winograd: Some(true), ..self.clone() },
+            Some(SHARED) => Self { shared_tiles: true, winograd: Some(false), ..self.clone() },
+            Some(WINOGRAD_NARROW) => {
+                Self { tile: Tile::Narrow, shared_tiles: false, winograd: Some(true), ..self.clone() }
+            }
+            Some(WINOGRAD_WIDE) => Self { tile: Tile::Wide, shared_tiles: false, winograd: Some(true), ..self.clone() },
+            Some(WINOGRAD_SHARED) => Self { shared_tiles: true, winograd: Some(true), ..self.clone() },
             _ => self.clone(),
         }
     }

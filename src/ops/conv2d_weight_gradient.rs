@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::activation::Activation;
 use super::case::{self, Case, Entry};
+use super::gpu_winograd;
+use super::gpu_winograd_weight_gradient as winograd;
 use super::gpu_work::{self, GpuWork, MapRead, tile};
+use super::matmul;
 use super::prologue::{self, Prologue};
 use super::sum_to;
 use super::upsample_nearest;
@@ -40,8 +43,14 @@ pub(super) const ENTRY: Entry = Entry {
         &SHARED,
         &gpu_work::FILL_ROWS,
         &sum_to::KERNEL,
+        &matmul::SUM,
         &upsample_nearest::KERNEL,
         &prologue::KERNEL,
+        &gpu_winograd::INPUT,
+        &gpu_winograd::INPUT_WHOLE,
+        &winograd::OUTPUT_GRADIENT,
+        &winograd::OUTPUT_GRADIENT_WHOLE,
+        &winograd::KERNEL_GRADIENT,
     ],
     cases,
 };
@@ -54,7 +63,7 @@ pub(super) static SHARED: Kernel = kernel!("conv2d_weight_gradient_shared", "map
 const TILED_FROM: usize = 8;
 /// Workgroups of tiles, narrow, wide and in workgroup memory, and threads of the plain kernel, that the pixels are split for.
 const NARROW_GROUPS: usize = 4096;
-const WIDE_GROUPS: usize = 256;
+const WIDE_GROUPS: usize = 64;
 const SHARED_GROUPS: usize = 1024;
 const THREADS: usize = 1 << 16;
 /// Threads of a group whose tiles lie in workgroup memory, and that memory.
@@ -96,6 +105,7 @@ params! {
         part_pixels: u32,
         channels_first: u32,
         slope_in: f32,
+        adds: u32,
     }
 }
 
@@ -108,6 +118,8 @@ pub(super) struct Extents {
     pub(super) kernel: [usize; 2],
     /// Channels out.
     pub(super) co: usize,
+    /// Whether only the direct form is taken.
+    pub(super) exact: bool,
 }
 
 impl Extents {
@@ -131,10 +143,24 @@ impl Extents {
         if self.co < TILED_FROM {
             return Vec::new();
         }
-        let usual = if self.is_shared(caps) { tuning::SHARED } else { tuning::tiled(tile(caps, self.co), false) };
-        let of_quads: &[&str] = if self.can_be_shared(caps) { &[tuning::SHARED] } else { &[] };
+        let usual = match (self.is_shared(caps), winograd::suits(&self, caps)) {
+            (true, false) => tuning::SHARED,
+            (true, true) => tuning::WINOGRAD_SHARED,
+            (false, winograd) => tuning::tiled(tile(caps, self.co), winograd),
+        };
         let mut names = tuning::variants_of_product(tile(caps, self.co), self.co);
-        names.extend(of_quads);
+        if self.can_be_shared(caps) {
+            names.push(tuning::SHARED);
+        }
+        if winograd::is_possible(&self) {
+            let with_tiles = names.clone().into_iter().filter_map(|name| match name {
+                tuning::NARROW => Some(tuning::WINOGRAD_NARROW),
+                tuning::WIDE => Some(tuning::WINOGRAD_WIDE),
+                tuning::SHARED => Some(tuning::WINOGRAD_SHARED),
+                _ => None,
+            });
+            names.extend(with_tiles);
+        }
         tuning::usual_first(usual, &names)
     }
 
@@ -144,36 +170,38 @@ impl Extents {
         fits && self.co >= TILED_FROM && self.co.is_multiple_of(4)
     }
 
-    fn is_shared(self, caps: &Caps) -> bool {
+    /// Whether its tiles lie in workgroup memory.
+    pub(super) fn is_shared(self, caps: &Caps) -> bool {
         caps.shared_tiles && !caps.plain_kernels && self.can_be_shared(caps)
     }
 
-    /// Whether the kernel that it runs can read this map itself. Normalising takes too many registers of the narrow tile.
+    /// Whether the kernel that it runs can read this map itself. Normalising takes too many registers of the narrow tile in the direct form.
     pub(super) fn reads(self, map: MapRead, caps: &Caps) -> bool {
         let is_tiled = !caps.plain_kernels && self.co >= TILED_FROM;
-        is_tiled && (map.affine.is_none() || self.is_shared(caps) || tile(caps, self.co) == Tile::Wide)
+        let is_light = map.affine.is_none() || self.is_shared(caps) || tile(caps, self.co) == Tile::Wide;
+        is_tiled && (is_light || winograd::suits(&self, caps))
     }
 
     /// The work that makes output 0 from the map x and dy.
     pub(super) fn work(self, x: MapRead, dy: Binding, caps: &Caps) -> GpuWork {
         let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
         let is_plain = caps.plain_kernels || self.co < TILED_FROM;
-        let tile = tile(caps, self.co);
-        let channels_filled = channels_in.next_multiple_of(4);
-        let rows = kernel_height * kernel_width * channels_filled;
-        let is_shared = self.is_shared(caps);
-        let tiles = if is_shared { rows.div_ceil(128) * self.co.div_ceil(64) } else { tile.groups(rows, self.co) };
+        if !is_plain && winograd::suits(&self, caps) {
+            let mut work = GpuWork::default();
+            let x = self.filled(&mut work, x);
+            return winograd::work(work, self, x, dy, caps);
+        }
         let (parts, part_pixels) = if caps.plain_kernels {
             (1, self.pixels())
         } else if is_plain {
             self.parts(THREADS / self.weights())
         } else {
-            let groups = match tile {
-                _ if is_shared => SHARED_GROUPS,
+            let groups = match tile(caps, self.co) {
+                _ if self.is_shared(caps) => SHARED_GROUPS,
                 Tile::Wide => WIDE_GROUPS,
                 Tile::Narrow => NARROW_GROUPS,
             };
-            self.parts(groups / tiles)
+            self.parts(groups / self.tiles(caps))
         };
         let mut work = GpuWork::default();
         let to = if parts == 1 { Binding::Output(0) } else { work.temporary(parts * self.weights()).write() };
@@ -194,43 +222,88 @@ impl Extents {
             let bindings = vec![x.first, dy, to];
             work.launch(&PLAIN, bindings, &params, (parts * self.weights()).div_ceil(256));
         } else {
-            let mut x = x;
-            if channels_in != channels_filled {
-                let filled = work.filled(x.first, self.pixels(), channels_in, channels_filled);
-                x = MapRead::plain(filled, channels_filled);
-            }
-            let params = TiledParams {
-                pixels: extent(self.pixels()),
-                height: extent(height),
-                width: extent(width),
-                channels_in: extent(channels_in),
-                channels_filled: extent(channels_filled),
-                channels_out: extent(self.co),
-                kernel_height: extent(kernel_height),
-                kernel_width: extent(kernel_width),
-                top: extent((kernel_height - 1) / 2),
-                left: extent((kernel_width - 1) / 2),
-                parts: extent(parts),
-                part_pixels: extent(part_pixels),
-                channels_first: extent(x.channels_first),
-                slope_in: x.slope,
-            };
-            let bindings = x.bindings().into_iter().chain([dy, to]).collect();
-            let (kernel, item) = if is_shared { (&SHARED, 4) } else { (&TILED, tile.item()) };
-            work.launch_of_items((kernel, item, x.constants()), bindings, &params, parts * tiles);
+            let x = self.filled(&mut work, x);
+            self.add_tiles(&mut work, (x, dy), to, (parts, part_pixels), false, caps);
         }
         if parts > 1 {
-            // The parts are temporary tensor 0.
-            work.launches.push(sum_to::sum_of_parts(parts, self.weights()));
+            // The parts are temporary tensor 0. Where threads are few, one makes a sum alone.
+            let sum = match tile(caps, self.co) {
+                Tile::Wide => {
+                    let rows = self.weights() / self.co;
+                    matmul::sum_of_parts(Binding::ScratchIn(0), [parts, rows, self.co], None)
+                }
+                Tile::Narrow => sum_to::sum_of_parts(parts, self.weights()),
+            };
+            work.launches.push(sum);
         }
         work
+    }
+
+    /// The map with its channels filled up to a multiple of four.
+    fn filled(self, work: &mut GpuWork, x: MapRead) -> MapRead {
+        let (channels, filled) = (self.x[3], self.x[3].next_multiple_of(4));
+        if channels == filled {
+            return x;
+        }
+        MapRead::plain(work.filled(x.first, self.pixels(), channels, filled), filled)
+    }
+
+    /// Adds the launch of the tiles, for x in channels that are a multiple of four: one result for each of so many parts of so many pixels, which is added to what
+    /// is there if `adds`.
+    pub(super) fn add_tiles(
+        self,
+        work: &mut GpuWork,
+        (x, dy): (MapRead, Binding),
+        to: Binding,
+        (parts, part_pixels): (usize, usize),
+        adds: bool,
+        caps: &Caps,
+    ) {
+        let ([_, height, width, channels_in], [kernel_height, kernel_width]) = (self.x, self.kernel);
+        let channels_filled = channels_in.next_multiple_of(4);
+        let params = TiledParams {
+            pixels: extent(self.pixels()),
+            height: extent(height),
+            width: extent(width),
+            channels_in: extent(channels_in),
+            channels_filled: extent(channels_filled),
+            channels_out: extent(self.co),
+            kernel_height: extent(kernel_height),
+            kernel_width: extent(kernel_width),
+            top: extent((kernel_height - 1) / 2),
+            left: extent((kernel_width - 1) / 2),
+            parts: extent(parts),
+            part_pixels: extent(part_pixels),
+            channels_first: extent(x.channels_first),
+            slope_in: x.slope,
+            adds: u32::from(adds),
+        };
+        let bindings = x.bindings().into_iter().chain([dy, to]).collect();
+        let (kernel, item) = if self.is_shared(caps) { (&SHARED, 4) } else { (&TILED, tile(caps, self.co).item()) };
+        let groups = parts * self.tiles(caps);
+        work.launch_of_items((kernel, item, x.constants()), bindings, &params, groups);
+    }
+
+    /// Groups of one part.
+    pub(super) fn tiles(self, caps: &Caps) -> usize {
+        let rows = self.kernel[0] * self.kernel[1] * self.x[3].next_multiple_of(4);
+        if self.is_shared(caps) {
+            rows.div_ceil(128) * self.co.div_ceil(64)
+        } else {
+            tile(caps, self.co).groups(rows, self.co)
+        }
     }
 }
 
 impl Conv2dWeightGradient {
     /// For the shapes with x in one piece, doubled if it is to be.
     fn extents(self, shapes: &Shapes) -> Extents {
-        Extents { x: shapes.inputs[0].padded4(), kernel: self.kernel, co: shapes.inputs[1].channels() }
+        Extents {
+            x: shapes.inputs[0].padded4(),
+            kernel: self.kernel,
+            co: shapes.inputs[1].channels(),
+            exact: self.exact,
+        }
     }
 
     /// The shapes with x in one piece.
@@ -371,6 +444,9 @@ fn cases() -> Vec<Case> {
         case([2, 17, 31, 33], [3, 3], 31),
         case([1, 7, 65, 64], [2, 2], 32),
         case([3, 40, 1, 5], [2, 3], 2),
+        case([2, 46, 61, 24], [3, 3], 40),
+        case([1, 61, 125, 4], [3, 3], 252),
+        case([2, 33, 34, 40], [3, 3], 33),
         doubled([2, 3, 5, 3], [2, 2], 5),
         doubled([1, 9, 13, 17], [2, 2], 33),
         doubled([1, 7, 6, 4], [3, 3], 8),

@@ -2,6 +2,7 @@
 
 use super::gpu_winograd;
 use super::gpu_work::{GpuWork, MapRead, tile};
+use super::matmul;
 use crate::graph::{Binding, Caps, Kernel, Tile, extent, launch::ELEMENTS_PER_GROUP, tuning};
 use crate::{kernel, params};
 
@@ -149,7 +150,22 @@ impl GpuConvolution {
             gpu_winograd::add_to(work, &filled, tensors, caps);
             return;
         }
-        if filled.doubled { filled.phases(work, tensors, caps) } else { filled.tiled(work, tensors, caps) }
+        if filled.doubled {
+            filled.phases(work, tensors, caps);
+        } else if filled.kernel[..2] == [1, 1] {
+            filled.product(work, tensors, caps);
+        } else {
+            filled.tiled(work, tensors, caps);
+        }
+    }
+
+    /// One tap: a matrix product of pixels by channels.
+    fn product(self, work: &mut GpuWork, tensors: Tensors, caps: &Caps) {
+        let ([n, height, width, ci], co) = (self.x, self.kernel[3]);
+        let e = matmul::Extents { batch: 1, m: n * height * width, n: co, k: ci };
+        let ends = matmul::Ends { bias: tensors.bias, addend: None, slope: Some(self.slope) };
+        let product = matmul::Product { e, parts: 1, k_part: ci, b_is_shared: true };
+        product.add_to(work, tile(caps, co), tensors.x, tensors.kernel, ends, tensors.out);
     }
 
     /// Whether the kernels that it runs can read this map themselves. Normalising takes registers of the narrow tile: in the direct form

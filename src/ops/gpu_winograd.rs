@@ -8,15 +8,15 @@ use super::matmul::{self, Ends, Product};
 use crate::graph::{Caps, Kernel, Tile, extent};
 use crate::{kernel, params};
 
-pub(super) static KERNEL: Kernel = kernel!("winograd_kernel");
+pub(super) static KERNEL: Kernel = kernel!("winograd_kernel", "winograd");
 pub(super) static INPUT: Kernel = kernel!("winograd_input", "winograd", "winograd_input");
 pub(super) static INPUT_WHOLE: Kernel = kernel!("winograd_input_whole", "winograd", "winograd_input");
 pub(super) static OUTPUT: Kernel = kernel!("winograd_output", "winograd", "winograd_output");
 pub(super) static OUTPUT_WHOLE: Kernel = kernel!("winograd_output_whole", "winograd", "winograd_output");
 
 /// Points of a tile, and pixels of a side of a tile's outputs.
-const POINTS: usize = 36;
-const SIDE: usize = 4;
+pub(super) const POINTS: usize = 36;
+pub(super) const SIDE: usize = 4;
 
 /// Temporary memory for the values of some tiles, in floats: 16 MiB on GPUs; 2 MiB, about what one core's cache holds, on software adapters.
 const NARROW_SCRATCH: usize = 4 << 20;
@@ -27,16 +27,16 @@ const ROWS: usize = 64;
 
 params! { struct KernelParams { channels: u32 } }
 params! {
-    struct InputParams {
-        first_tile: u32,
-        tiles: u32,
-        height: u32,
-        width: u32,
-        channels: u32,
-        top: u32,
-        left: u32,
-        channels_first: u32,
-        slope_in: f32,
+    pub(super) struct InputParams {
+        pub(super) first_tile: u32,
+        pub(super) tiles: u32,
+        pub(super) height: u32,
+        pub(super) width: u32,
+        pub(super) channels: u32,
+        pub(super) top: u32,
+        pub(super) left: u32,
+        pub(super) channels_first: u32,
+        pub(super) slope_in: f32,
     }
 }
 params! {

@@ -71,7 +71,7 @@ pub(super) const ENTRY: Entry = Entry {
 
 static PLAIN_KERNEL: Kernel = kernel!("matmul_plain");
 pub(super) static TILED: Kernel = kernel!("matmul_tiled", "tile", "map_quads");
-static SUM: Kernel = kernel!("matmul_sum");
+pub(super) static SUM: Kernel = kernel!("matmul_sum");
 static ADDEND: Kernel = kernel!("matmul_addend");
 
 /// With fewer columns most of a tile's 64 would be empty.
@@ -118,20 +118,12 @@ impl MatMul {
         let product = Product { e, parts, k_part, b_is_shared: b.len() == 2 };
         let a_read = MapRead::plain(at_a, k);
         if parts == 1 {
-            product.add_to(&mut work, tile, a_read, at_b, Ends { bias, addend: None }, Binding::Output(0));
+            product.add_to(&mut work, tile, a_read, at_b, Ends { bias, ..Ends::default() }, Binding::Output(0));
             return work;
         }
         let results = work.temporary(parts * e.m * e.n);
         product.add_to(&mut work, tile, a_read, at_b, Ends::default(), results.write());
-        let count = e.m * e.n;
-        let params = SumParams {
-            count: extent(count),
-            parts: extent(parts),
-            n: extent(e.n),
-            has_bias: u32::from(bias.is_some()),
-        };
-        let bindings = vec![results.read(), bias.unwrap_or(at_b), Binding::Output(0)];
-        work.launch(&SUM, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP));
+        work.launches.push(sum_of_parts(results.read(), [parts, e.m, e.n], bias));
         work
     }
 
@@ -160,6 +152,16 @@ impl MatMul {
     }
 }
 
+/// The launch that adds up `parts` results of m x n, a thread for each sum, and the bias, into output 0.
+pub(super) fn sum_of_parts(results: Binding, [parts, m, n]: [usize; 3], bias: Option<Binding>) -> Launch {
+    let count = m * n;
+    let has_bias = u32::from(bias.is_some());
+    let params = SumParams { count: extent(count), parts: extent(parts), n: extent(n), has_bias };
+    // Without a bias its binding is that of the results.
+    let bindings = vec![results, bias.unwrap_or(results), Binding::Output(0)];
+    Launch::new(&SUM, bindings, &params, count.div_ceil(ELEMENTS_PER_GROUP))
+}
+
 /// What is added to a product.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ends {
@@ -167,6 +169,8 @@ pub(super) struct Ends {
     pub(super) bias: Option<Binding>,
     /// A map of the result's shape.
     pub(super) addend: Option<MapRead>,
+    /// The factor of an activation for negative values, applied last.
+    pub(super) slope: Option<f32>,
 }
 
 /// A product, or a batch of them, in tiles; k is a multiple of four.
@@ -197,6 +201,7 @@ impl Product {
             channels_first: extent(a.channels_first),
             slope_in: a.slope,
             slope_addend: ends.addend.map_or(1.0, |addend| addend.slope),
+            slope: ends.slope.unwrap_or(1.0),
         };
         let mut constants = a.constants();
         if let Some(addend) = ends.addend {
@@ -239,6 +244,7 @@ params! {
         channels_first: u32,
         slope_in: f32,
         slope_addend: f32,
+        slope: f32,
     }
 }
 params! { struct SumParams { count: u32, parts: u32, n: u32, has_bias: u32 } }
@@ -297,7 +303,7 @@ impl MatMul {
             ..MapRead::plain(Binding::Input(at_addend), e.n)
         });
         let product = Product { e, parts: 1, k_part: e.k, b_is_shared: true };
-        product.add_to(&mut work, tile, map, at_b, Ends { bias, addend }, Binding::Output(0));
+        product.add_to(&mut work, tile, map, at_b, Ends { bias, addend, slope: None }, Binding::Output(0));
         Some(work)
     }
 

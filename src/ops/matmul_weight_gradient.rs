@@ -6,6 +6,7 @@ use super::activation::Activation;
 use super::case::{self, Case, Entry};
 use super::conv2d_weight_gradient::{Extents, PLAIN, SHARED, TILED};
 use super::gpu_work::{self, GpuWork, MapRead};
+use super::matmul;
 use super::prologue::{self, Prologue};
 use super::sum_to;
 use crate::error::{Error, Result};
@@ -26,14 +27,14 @@ pub struct MatMulWeightGradient {
 // On the GPU, a dense layer is a convolution with a kernel of one tap.
 pub(super) const ENTRY: Entry = Entry {
     name: "matmul_weight_gradient",
-    kernels: &[&PLAIN, &TILED, &SHARED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &prologue::KERNEL],
+    kernels: &[&PLAIN, &TILED, &SHARED, &gpu_work::FILL_ROWS, &sum_to::KERNEL, &matmul::SUM, &prologue::KERNEL],
     cases,
 };
 
 /// For the shapes with a in one piece.
 fn extents(shapes: &Shapes) -> Extents {
     let (a, dy) = (&shapes.inputs[0], &shapes.inputs[1]);
-    Extents { x: [1, 1, a.rows(), a.channels()], kernel: [1, 1], co: dy.channels() }
+    Extents { x: [1, 1, a.rows(), a.channels()], kernel: [1, 1], co: dy.channels(), exact: false }
 }
 
 impl MatMulWeightGradient {

@@ -34,6 +34,7 @@ pub mod global_average_pool;
 pub mod global_average_pool_gradient;
 mod gpu_convolution;
 mod gpu_winograd;
+mod gpu_winograd_weight_gradient;
 mod gpu_work;
 pub mod layer_norm;
 pub mod layer_norm_gradient;
