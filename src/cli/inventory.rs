@@ -34,7 +34,7 @@ use crate::raster::shapes::writer::check_extension;
 /// 1 % count as no ice, above 99 % as ice. area_inner_km2 and area_outer_km2 are the areas if no pixel of a confidence below 0.95 is ice, and if all of
 /// them are: bounds that leave no error to chance. --bounds writes their outlines.
 ///
-/// Elevations and confidences on other grids are brought to that of the outlines. Rasters are held in memory: about 16 bytes a pixel (6.4 GB for 20000 x 20000).
+/// Elevations and confidences on other grids are brought to that of the outlines. Rasters are held in memory: about 16 bytes a pixel (6.4 GB for 20000 x 20000), 24 with intervals.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -299,6 +299,15 @@ fn doubts(
         (path, Belief::Probability(&values, files.calibrator).probabilities(path, classes)?)
     } else if let Some((path, values)) = files.confidence.zip(confidence) {
         if is_raw(path)? {
+            if files.bounds {
+                let remedy = "run `glavitu predict` with --calibration, or give --probability and --calibration";
+                return Err(Error::bad_file(
+                    path,
+                    "confidence that is not calibrated",
+                    "calibrated confidence",
+                    remedy,
+                ));
+            }
             tracing::warn!(
                 "{}: the confidence is not calibrated, so there are no intervals; run `glavitu predict` with --calibration, or give --probability and --calibration",
                 path.display()

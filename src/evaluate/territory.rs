@@ -203,7 +203,12 @@ impl Territories {
     /// Gives nobody's pixels that `is_possible` tells, and that hang together with somebody's, to the nearest along them, step by step across edges.
     pub fn grow(&mut self, is_possible: impl Fn(usize) -> bool) {
         let frame = Frame { width: self.width, height: self.height };
-        let mut edge: Vec<usize> = (0..self.owners.len()).filter(|i| self.owners[*i] != 0).collect();
+        let touches = |i: usize| {
+            let mut touches = false;
+            frame.neighbours(i, |j, _| touches |= self.owners[j] == 0 && is_possible(j));
+            touches
+        };
+        let mut edge: Vec<usize> = (0..self.owners.len()).filter(|&i| self.owners[i] != 0 && touches(i)).collect();
         while !edge.is_empty() {
             let mut next = Vec::new();
             for i in edge {
@@ -396,6 +401,17 @@ mod tests {
         let outlines =
             territories.outlines(Window { row: 0, col: 3, height: 2, width: 2 }, |i| territories.owner(i).0 == 3);
         assert_eq!(outlines.expect("small")[0].exterior, [(4, 1), (4, 2), (5, 2), (5, 1), (4, 1)]);
+    }
+
+    #[test]
+    fn ground_grows_step_by_step() {
+        let mut territories = Territories::new(&grid(7, 1)).expect("small");
+        // Two glaciers of a pixel; what lies beyond the gap stays nobody's.
+        territories.add_reference(&rectangle(0.0, 0.0, 1.0, 1.0)).expect("few");
+        territories.add_reference(&rectangle(4.0, 0.0, 5.0, 1.0)).expect("few");
+        territories.grow(|i| i != 5);
+        let owners: Vec<(u32, bool)> = (0..7).map(|i| territories.owner(i)).collect();
+        assert_eq!(owners, [(1, true), (1, false), (1, false), (2, false), (2, true), (0, false), (0, false)]);
     }
 
     #[test]
