@@ -148,6 +148,24 @@ fn the_spread_of_experts() {
 }
 
 #[test]
+fn ice_of_several_glaciers() {
+    let place = Workplace::new();
+    write(&place, "whole.geojson", &[(None, square(0.0, 0.0, 1000.0))]);
+    let parts = [(0.0, 0.0), (500.0, 0.0), (0.0, 500.0), (500.0, 500.0)];
+    let glaciers: Vec<(Option<&str>, Value)> =
+        ["A", "B", "C", "D"].into_iter().zip(parts).map(|(id, (x, y))| (Some(id), square(x, y, 500.0))).collect();
+    write(&place, "parts.geojson", &glaciers);
+    let run = evaluate(&place, "whole.geojson", &["parts.geojson"], &[]);
+    assert_eq!(run.code, Some(0));
+    assert!(
+        run.err.contains("1 outlines cover several glaciers") && run.err.contains("glavitu inventory"),
+        "{}",
+        run.err
+    );
+    assert_eq!(evaluate(&place, "parts.geojson", &["parts.geojson"], &[]).err, "");
+}
+
+#[test]
 fn a_map_in_pixels() {
     let place = Workplace::new();
     write(&place, "expert.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0))]);

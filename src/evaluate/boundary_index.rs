@@ -176,8 +176,9 @@ mod tests {
             let edges: Vec<Segment> = points.windows(2).map(|p| Segment { from: p[0], to: p[1] }).collect();
             let expected = edges.iter().map(|edge| edge.distance(place)).fold(f64::INFINITY, f64::min);
             let found = BoundaryIndex::new(edges).expect("edges").nearest(place);
-            prop_assert_eq!(found.distance, expected);
-            prop_assert_eq!(found.segment.distance(place), expected);
+            // A box may be left out for the last digit.
+            prop_assert!((found.distance - expected).abs() <= 1e-12 * expected.max(1.0));
+            prop_assert_eq!(found.segment.distance(place), found.distance);
         }
     }
 }

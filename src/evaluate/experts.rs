@@ -191,14 +191,21 @@ impl OutlineComparison {
         let predicted =
             OutlineLayer::predicted(files.predicted, first, files.id_column, assumed)?.to_crs(crs.as_ref())?;
 
-        let (of_glacier, others, matching) = predicted.matched(&experts[0]);
-        if of_glacier.is_empty() {
+        let matched = predicted.matched(&experts[0]);
+        if matched.of_glacier.is_empty() {
             return Err(Error::bad_file(
                 files.predicted,
                 "no outline that belongs to a glacier of the reference",
                 "outlines of the same place",
                 "check that the files belong together, and their CRSs",
             ));
+        }
+        if matched.straddling > 0 {
+            tracing::warn!(
+                "{}: {} outlines cover several glaciers of the reference and count for one of them; split them with `glavitu inventory` first",
+                files.predicted.display(),
+                matched.straddling
+            );
         }
         let by_expert: Vec<_> = experts.iter().map(|layer| layer.matched(&experts[0])).collect();
         let plane = Plane::new(crs.as_ref())?;
@@ -207,21 +214,21 @@ impl OutlineComparison {
             .map(|number| {
                 // A vertex, and not the middle of the coordinates: that of a glacier on the date line is on the other side of the Earth.
                 let first = experts[0].outlines[number].polygons.first().and_then(|polygon| polygon.exterior.first());
-                let own = plane.at(first.copied().unwrap_or_default())?;
+                let here = plane.at(first.copied().unwrap_or_default())?;
                 let placed = |outlines: Option<&Vec<&Outline>>| -> Result<Option<(Boundary, f64)>> {
                     let Some(outlines) = outlines else { return Ok(None) };
                     let mut polygons = Vec::new();
                     for outline in outlines {
-                        polygons.extend(own.place(&outline.polygons)?);
+                        polygons.extend(here.place(&outline.polygons)?);
                     }
                     let area = outlines.iter().map(|outline| outline.area_km2).sum();
                     Ok(Boundary::new(&polygons).map(|boundary| (boundary, area)))
                 };
-                let (predicted, predicted_km2) = match placed(of_glacier.get(&number))? {
+                let (predicted, predicted_km2) = match placed(matched.of_glacier.get(&number))? {
                     Some((boundary, area)) => (Some(boundary), area),
                     None => (None, 0.0),
                 };
-                let experts = by_expert.iter().map(|(of_glacier, ..)| placed(of_glacier.get(&number)));
+                let experts = by_expert.iter().map(|expert| placed(expert.of_glacier.get(&number)));
                 Ok(Planar { predicted, predicted_km2, experts: experts.collect::<Result<_>>()? })
             })
             .collect();
@@ -233,16 +240,17 @@ impl OutlineComparison {
             .map(|(planar, outline)| measure(planar, outline, spacing))
             .collect();
 
-        let totals = experts.iter().zip(&by_expert).enumerate().map(|(number, (layer, (_, others, matching)))| {
-            total(number, &layer.path, *matching, others.len(), &found)
-        });
+        let totals =
+            experts.iter().zip(&by_expert).enumerate().map(|(number, (layer, matched))| {
+                total(number, &layer.path, matched.how, matched.others.len(), &found)
+            });
         Ok(Self {
             plane: plane.describe(),
             area_surface: if crs.is_some() { "WGS 84 ellipsoid" } else { "plane" }.into(),
             spacing_m: spacing,
-            matching,
-            unmatched_outlines: others.len(),
-            unmatched_km2: others.iter().map(|outline| outline.area_km2).sum(),
+            matching: matched.how,
+            unmatched_outlines: matched.others.len(),
+            unmatched_km2: matched.others.iter().map(|outline| outline.area_km2).sum(),
             totals: totals.collect(),
             spread: found.iter().filter_map(|found| found.spread.clone()).collect(),
             glaciers: found.into_iter().flat_map(|found| found.rows).collect(),

@@ -8,13 +8,15 @@ use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::inventory::{Files, Inventory};
 use crate::evaluate::layer::with_crs;
 use crate::evaluate::reference::Reference;
-use crate::raster::area::area;
+use crate::raster::area::{area, planar_km2};
 use crate::raster::polygons::{Polygon, Ring};
 use crate::raster::shapes::{Features, Format};
 use crate::raster::{Crs, RasterFile, Transformer};
 
 /// Lines by which an overlap is measured.
 const LINES: u32 = 256;
+/// An outline covers a glacier if it covers more than this part of it.
+const COVERED: f64 = 0.25;
 
 /// A glacier of a file.
 #[derive(Debug, Clone)]
@@ -128,40 +130,54 @@ impl OutlineLayer {
         Ok(self)
     }
 
-    /// The outlines that belong to each glacier of `reference`, by its number, and those that belong to none: by identifier where both files
-    /// have them and share one, else each outline to the glacier with which it shares most ground. Both are in one CRS.
-    pub(super) fn matched(&self, reference: &Self) -> (HashMap<usize, Vec<&Outline>>, Vec<&Outline>, Matching) {
+    /// Which outlines belong to which glacier of `reference`: by identifier where both files have them and share one, else each outline to the
+    /// glacier with which it shares most ground. Both are in one CRS.
+    pub(super) fn matched(&self, reference: &Self) -> Matched<'_> {
         let numbers: HashMap<&str, usize> =
             reference.outlines.iter().enumerate().map(|(number, outline)| (outline.id.as_str(), number)).collect();
         let by_id = self.has_ids
             && reference.has_ids
             && self.outlines.iter().any(|outline| numbers.contains_key(outline.id.as_str()));
+        let how = if by_id { Matching::Identifier } else { Matching::Overlap };
+        let mut matched = Matched { of_glacier: HashMap::new(), others: Vec::new(), how, straddling: 0 };
         let boxes: Vec<[f64; 4]> = reference.outlines.iter().map(|outline| bounds(&outline.polygons)).collect();
-        let mut matched: HashMap<usize, Vec<&Outline>> = HashMap::new();
-        let mut others = Vec::new();
         for outline in &self.outlines {
             let number = if by_id {
                 numbers.get(outline.id.as_str()).copied()
             } else {
                 let own = bounds(&outline.polygons);
-                let mut best = (0.0, None);
+                let (mut best, mut covered) = ((0.0, None), 0);
                 for (number, (glacier, bounds)) in reference.outlines.iter().zip(&boxes).enumerate() {
                     if meet(own, *bounds).is_some() {
                         let shared = overlap(&outline.polygons, &glacier.polygons);
+                        let whole: f64 = glacier.polygons.iter().map(|polygon| 1e6 * planar_km2(polygon)).sum();
+                        covered += usize::from(shared > COVERED * whole);
                         if shared > best.0 {
                             best = (shared, Some(number));
                         }
                     }
                 }
+                matched.straddling += usize::from(covered > 1);
                 best.1
             };
             match number {
-                Some(number) => matched.entry(number).or_default().push(outline),
-                None => others.push(outline),
+                Some(number) => matched.of_glacier.entry(number).or_default().push(outline),
+                None => matched.others.push(outline),
             }
         }
-        (matched, others, if by_id { Matching::Identifier } else { Matching::Overlap })
+        matched
     }
+}
+
+/// Outlines by the glaciers to which they belong.
+pub(super) struct Matched<'a> {
+    /// By the glacier's number in the reference.
+    pub(super) of_glacier: HashMap<usize, Vec<&'a Outline>>,
+    /// Those that belong to none.
+    pub(super) others: Vec<&'a Outline>,
+    pub(super) how: Matching,
+    /// Outlines that cover much of several glaciers.
+    pub(super) straddling: usize,
 }
 
 /// How glaciers of two files were matched.
@@ -295,15 +311,17 @@ mod tests {
         let reference = layer(&["a", "b"], vec![square(0.0, 0.0, 10.0), square(10.0, 0.0, 10.0)], true);
         let numbered =
             layer(&["1", "2", "3"], vec![square(8.0, 0.0, 8.0), square(0.0, 0.0, 5.0), square(50.0, 0.0, 5.0)], false);
-        let (matched, others, how) = numbered.matched(&reference);
-        assert_eq!((how, others.len()), (Matching::Overlap, 1));
-        assert_eq!((matched[&1][0].id.as_str(), matched[&0][0].id.as_str()), ("1", "2"));
+        let found = numbered.matched(&reference);
+        assert_eq!((found.how, found.others.len(), found.straddling), (Matching::Overlap, 1, 0));
+        assert_eq!((found.of_glacier[&1][0].id.as_str(), found.of_glacier[&0][0].id.as_str()), ("1", "2"));
         // Identifiers are believed, wherever the outlines lie.
         let named = layer(&["b", "c"], vec![square(0.0, 0.0, 5.0), square(0.0, 0.0, 5.0)], true);
-        let (matched, others, how) = named.matched(&reference);
-        assert_eq!((how, others.len(), matched.len(), matched[&1].len()), (Matching::Identifier, 1, 1, 1));
+        let found = named.matched(&reference);
+        assert_eq!((found.how, found.others.len(), found.of_glacier.len()), (Matching::Identifier, 1, 1));
+        assert_eq!(found.of_glacier[&1].len(), 1);
         // Files that share none are matched by place.
-        let foreign = layer(&["x"], vec![square(0.0, 0.0, 5.0)], true);
-        assert_eq!(foreign.matched(&reference).2, Matching::Overlap);
+        let foreign = layer(&["x"], vec![square(0.0, 0.0, 20.0)], true);
+        let found = foreign.matched(&reference);
+        assert_eq!((found.how, found.straddling), (Matching::Overlap, 1));
     }
 }
