@@ -47,8 +47,8 @@ struct SyntheticArgs {
     /// Generate one scene as GeoTIFFs
     #[arg(long, conflicts_with_all = ["tiles", "regions", "features", "compress"])]
     scene: bool,
-    /// With --scene: also write the optical bands as Sentinel-2 products have them, B02.tif, B03.tif, B04.tif, B8A.tif, B11.tif and B12.tif, in digital
-    /// numbers with an offset
+    /// With --scene: also write the optical bands as Sentinel-2 products have them, in a file each (..._B02.tif, B03, B04, B8A, B11, B12) of digital numbers
+    /// with an offset
     #[arg(long, requires = "scene")]
     sentinel_2: bool,
     /// Number of tiles

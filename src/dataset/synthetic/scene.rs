@@ -108,8 +108,8 @@ impl SyntheticScene {
         staged.stage(folder.join("outlines.gpkg"), |path| self.write_outlines(path))
     }
 
-    /// Stages the optical bands as Sentinel-2 products have them since 2022: [`SENTINEL_2`], a file each, digital numbers of `10000 reflectance + 1000`, 0
-    /// without data, and nothing in the files that says so.
+    /// Stages the optical bands as Sentinel-2 products have them since 2022: [`SENTINEL_2`], a file each under a name of theirs (of a square TXX that does not
+    /// exist), digital numbers of `10000 reflectance + 1000`, 0 without data, and nothing in the files that says so.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -118,10 +118,12 @@ impl SyntheticScene {
         let number = |reflectance: f32| {
             if reflectance.is_nan() { 0 } else { (reflectance * 10_000.0 + 1000.0).round().clamp(1.0, 65_535.0) as u16 }
         };
+        // Northern zones are EPSG 32601 to 32660, southern ones 32701 to 32760.
+        let zone = self.grid.crs.as_ref().and_then(|crs| crs.epsg).unwrap_or_default() % 100;
         for (name, band) in SENTINEL_2.into_iter().zip(self.optical()) {
             let values: Vec<u16> = band.iter().map(|reflectance| number(*reflectance)).collect();
             let metadata = Metadata { description: None, items: self.origin() };
-            staged.stage(folder.join(format!("{name}.tif")), |path| {
+            staged.stage(folder.join(format!("T{zone:02}TXX_20220816T100000_{name}.tif")), |path| {
                 write_digital_numbers(path, &self.grid, &values, &metadata)
             })?;
         }
@@ -178,6 +180,7 @@ impl SyntheticScene {
 
     fn write_outlines(&self, path: &Path) -> Result<()> {
         let columns = [
+            Column::new("glacier_id", ColumnType::Text),
             Column::new("area_km2", ColumnType::Real),
             Column::new("debris_share", ColumnType::Real),
             Column::new("pixels", ColumnType::Integer),
@@ -188,9 +191,11 @@ impl SyntheticScene {
         let wkt = crs.map(Crs::wkt);
         let layer = Layer { table: "outlines", description: &description, crs, wkt: wkt.as_deref(), columns: &columns };
         let mut writer = Writer::create(path, &layer)?;
-        for outline in &self.outlines {
+        for (number, outline) in self.outlines.iter().enumerate() {
+            let id = Value::Text(format!("{}-{}-{:03}", self.region, self.seed, number + 1));
             let pixels = i64::try_from(outline.pixels).unwrap_or(i64::MAX);
-            let values = [Value::Real(outline.area.km2()), Value::Real(outline.debris_share), Value::Integer(pixels)];
+            let values =
+                [id, Value::Real(outline.area.km2()), Value::Real(outline.debris_share), Value::Integer(pixels)];
             writer.add(&outline.polygon, &values)?;
         }
         writer.finish()
