@@ -5,7 +5,7 @@
 //! count; it is replaced as a whole, after the rows have reached the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -184,23 +184,27 @@ impl Spool {
                 format!("rows of {} values in {} channels, {} in all", self.width, self.channels, self.height),
             ));
         }
-        let mut bytes = Vec::with_capacity(valid.len() * 4 * self.channels);
-        for (row, valid) in valid.chunks_exact(width).enumerate() {
-            for (number, channel) in channels.iter().enumerate() {
-                let values = &channel.as_ref()[row * width..(row + 1) * width];
-                if number > 0 {
-                    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-                    continue;
-                }
-                let marked = values.iter().zip(valid).map(|(p, valid)| if *valid { p.abs() } else { -p.abs() });
-                bytes.extend(marked.flat_map(f32::to_le_bytes));
-            }
-        }
         let fail = |e| Error::io("write", self.folder.join(ROWS), e);
         // An earlier write may have ended in the middle of a row.
         let end = self.rows as u64 * row_bytes(self.width, self.channels);
         self.file.seek(SeekFrom::Start(end)).map_err(fail)?;
-        self.file.write_all(&bytes).map_err(fail)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, &self.file);
+        let mut line = Vec::with_capacity(width * 4);
+        for (row, valid) in valid.chunks_exact(width).enumerate() {
+            for (number, channel) in channels.iter().enumerate() {
+                let values = &channel.as_ref()[row * width..(row + 1) * width];
+                line.clear();
+                if number == 0 {
+                    let marked = values.iter().zip(valid).map(|(p, valid)| if *valid { p.abs() } else { -p.abs() });
+                    line.extend(marked.flat_map(f32::to_le_bytes));
+                } else {
+                    line.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                }
+                writer.write_all(&line).map_err(fail)?;
+            }
+        }
+        writer.flush().map_err(fail)?;
+        drop(writer);
         self.rows += rows;
         let is_due = self.saved.is_none_or(|(_, when)| when.elapsed() >= SAVE_EVERY);
         if is_due || self.rows == self.height { self.save() } else { Ok(()) }
