@@ -297,7 +297,9 @@ fn confidence_that_says_nothing_of_areas() {
         run.err
     );
     // Far from what is mapped.
-    write_floats(place.path("low.tif"), &grid(), &[0.3; WIDTH * HEIGHT], &Metadata::default()).expect("written");
+    let ice = |i: usize| (1..18).contains(&(i % WIDTH)) && (2..8).contains(&(i / WIDTH));
+    let low: Vec<f32> = (0..WIDTH * HEIGHT).map(|i| if ice(i) { 0.3 } else { 0.995 }).collect();
+    write_floats(place.path("low.tif"), &grid(), &low, &Metadata::default()).expect("written");
     let files = [&USUAL[..], &[("-o", "glaciers.gpkg"), ("--confidence", "low.tif")]].concat();
     let run = inventory(&place, &files, &[]);
     assert!(run.code == Some(0) && run.err.lines().count() == 1 && run.err.contains("foresee"), "{}", run.err);
