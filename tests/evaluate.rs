@@ -362,7 +362,7 @@ fn many_rows() {
     let (width, height) = (70_000, 300);
     let transform = [1.0, 0.0, 480_000.0, 0.0, -1.0, 5_780_900.0];
     let wide = Grid { width, height, transform, ..grid() };
-    let class = |i: usize, shift: usize| u8::from((i % width / 50 + i / width / 7 + shift) % 3 == 0);
+    let class = |i: usize, shift: usize| u8::from((i % width / 50 + i / width / 7 + shift).is_multiple_of(3));
     let predicted: Vec<u8> = (0..width * height).map(|i| class(i, 0)).collect();
     let truth: Vec<u8> = (0..width * height).map(|i| class(i, i / width / 40)).collect();
     bytes(place.path("predicted.tif"), &wide, &predicted);

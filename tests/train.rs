@@ -355,3 +355,19 @@ fn learns_a_tile_by_heart() {
     assert!(ious.last().is_some_and(|&iou| iou > 0.97), "{ious:?}");
     assert!(place.column("run", "validation_iou").last().is_some_and(|&iou| iou > 0.9));
 }
+
+#[test]
+fn regions_and_sensors_can_be_left_out() {
+    let place = Place::new();
+    place.trained("without", "--exclude-regions ALP");
+    place.trained("only", "--regions SC");
+    let sha256 = |run: &str| place.weights(&format!("{run}/last.safetensors")).parameters_sha256().to_owned();
+    assert_eq!(sha256("without"), sha256("only"));
+    assert!(place.read("without/config.toml").contains("exclude_regions = [\"ALP\"]"));
+    let none = place.train("none", "--exclude-regions ALP,SC");
+    assert!(none.code == Some(2) && none.err.contains("other than ALP, SC"), "{}", none.err);
+    // These tiles do not tell what took them.
+    let none = place.train("none", "--sensors Sentinel-2");
+    assert!(none.code == Some(2) && none.err.contains("not told (3)"), "{}", none.err);
+    place.trained("all", "--exclude-sensors Sentinel-2");
+}

@@ -105,6 +105,26 @@ fn refuses() {
     assert!(message().contains("without rasters"), "{}", message());
 }
 
+#[test]
+fn attributes_are_few_and_short() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = tile(folder.path());
+    let told = |text: &str| {
+        fs::write(path.join(SIDECAR), format!(r#"{{"region": "A", "attributes": {text}}}"#)).expect("written");
+        TileFolder::open(folder.path()).map(|(infos, _)| infos[0].attributes.clone())
+    };
+    let found = told(
+        r#"{"sensor": " Landsat 8 ", "year": 2016, "cloud": 0.25, "clean": true, "none": null, "empty": "", "region": "B"}"#,
+    );
+    let expected = [("cloud", "0.25"), ("sensor", "Landsat 8"), ("year", "2016")];
+    assert_eq!(found.expect("a tile"), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let many: Vec<String> = (0..100).map(|number| format!(r#""a{number}": {number}"#)).collect();
+    assert_eq!(told(&format!("{{{}}}", many.join(","))).expect("a tile").len(), MOST_ATTRIBUTES);
+    let long = "x".repeat(201);
+    assert!(told(&format!(r#"{{"a": "{long}", "{long}": "a"}}"#)).expect("a tile").is_empty());
+    assert!(told("3").is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]

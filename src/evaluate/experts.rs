@@ -186,10 +186,10 @@ impl OutlineComparison {
         let mut experts = vec![OutlineLayer::read(first, files.id_column, assumed)?];
         let crs = experts[0].crs.clone();
         for path in &files.references[1..] {
-            experts.push(OutlineLayer::read(path, files.id_column, assumed)?.to_crs(crs.as_ref())?);
+            experts.push(OutlineLayer::read(path, files.id_column, assumed)?.brought_to(crs.as_ref())?);
         }
         let predicted =
-            OutlineLayer::predicted(files.predicted, first, files.id_column, assumed)?.to_crs(crs.as_ref())?;
+            OutlineLayer::predicted(files.predicted, first, files.id_column, assumed)?.brought_to(crs.as_ref())?;
 
         let matched = predicted.matched(&experts[0]);
         if matched.of_glacier.is_empty() {
@@ -371,7 +371,7 @@ enum Plane {
     /// In the plane of the coordinates, which are metres.
     Own(String),
     /// In one for each glacier.
-    Local(Transformer),
+    Local(Box<Transformer>),
 }
 
 impl Plane {
@@ -381,7 +381,7 @@ impl Plane {
         if is_true && crs.metres_per_unit() == Some(1.0) {
             return Ok(Self::Own(crs.name.clone()));
         }
-        Ok(Self::Local(Transformer::to_longitude_latitude(crs)?))
+        Ok(Self::Local(Box::new(Transformer::to_longitude_latitude(crs)?)))
     }
 
     fn describe(&self) -> String {

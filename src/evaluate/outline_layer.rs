@@ -105,7 +105,7 @@ impl OutlineLayer {
     ///
     /// # Errors
     /// One of the two CRSs is known and the other is not, or a vertex has no place on the map.
-    pub(super) fn to_crs(mut self, crs: Option<&Crs>) -> Result<Self> {
+    pub(super) fn brought_to(mut self, crs: Option<&Crs>) -> Result<Self> {
         let (from, to) = match (&self.crs, crs) {
             (None, None) => return Ok(self),
             (Some(from), Some(to)) if from.is_same(to) => return Ok(self),

@@ -105,6 +105,9 @@ const MARKS: [Mark<'_>; 3] = [
     Mark { value: outcome::FALSE_NEGATIVE, colour: [255, 210, 0], opacity: 0.85, name: "Missed" },
 ];
 
+/// What is done with the outcomes of some rows, of which so many do not count.
+type Visit<'a> = dyn FnMut(Window, &[u8], NotCounted) -> Result<()> + 'a;
+
 /// The layers, to be gone through as often as needed.
 #[derive(Debug)]
 struct Layers {
@@ -360,7 +363,7 @@ impl Evaluation {
 
 impl Layers {
     /// Calls `visit` with windows of whole rows from the north, the outcomes of their pixels, and how many do not count.
-    fn each(&mut self, visit: &mut dyn FnMut(Window, &[u8], NotCounted) -> Result<()>) -> Result<()> {
+    fn each(&mut self, visit: &mut Visit<'_>) -> Result<()> {
         let block = self.predicted.block_rows().max(self.reference.block_rows());
         for window in windows(&self.grid, block) {
             let predicted = self.predicted.read(window)?;

@@ -272,17 +272,18 @@ mod tests {
 
     #[test]
     fn the_same_from_csv_and_json() {
-        let csv = "id, optical, elevation, date, region\n\
-                   a, B2.tif;B3.tif ;B4.tif;B5.tif;B6.tif;B7.tif, dem.tif, 2020-08-16, HMA\n\
-                   \"b\",\"my, scene.tif\", /dem.tif,,\n";
+        let csv = "id, optical, elevation, date, region, sensor\n\
+                   a, B2.tif;B3.tif ;B4.tif;B5.tif;B6.tif;B7.tif, dem.tif, 2020-08-16, HMA, Landsat 8\n\
+                   \"b\",\"my, scene.tif\", /dem.tif,,,\n";
         let json = r#"{"scenes": [
             {"id": "a", "optical": ["B2.tif", "B3.tif", "B4.tif", "B5.tif", "B6.tif", "B7.tif"], "elevation": "dem.tif",
-             "date": "2020-08-16", "region": "HMA"},
+             "date": "2020-08-16", "region": "HMA", "sensor": "Landsat 8"},
             {"id": "b", "optical": "my, scene.tif", "elevation": "/dem.tif", "in_sar": null, "output": "b"}]}"#;
         let scenes = read(csv).expect("two scenes");
         assert_eq!(scenes, read(json).expect("two scenes"));
         assert_eq!(scenes[0].files.optical[1], Path::new("data/B3.tif"));
         assert_eq!(scenes[1].files.elevation.as_deref(), Some(Path::new("/dem.tif")));
+        assert_eq!((scenes[0].sensor.as_deref(), scenes[1].sensor.as_deref()), (Some("Landsat 8"), None));
         assert_eq!((scenes[1].output.as_path(), scenes[1].date.as_ref()), (Path::new("b"), None));
     }
 
