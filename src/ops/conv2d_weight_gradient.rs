@@ -63,7 +63,7 @@ pub(super) static SHARED: Kernel = kernel!("conv2d_weight_gradient_shared", "map
 const TILED_FROM: usize = 8;
 /// Workgroups of tiles, narrow, wide and in workgroup memory, and threads of the plain kernel, that the pixels are split for.
 const NARROW_GROUPS: usize = 4096;
-const WIDE_GROUPS: usize = 64;
+const WIDE_GROUPS: usize = 256;
 const SHARED_GROUPS: usize = 1024;
 const THREADS: usize = 1 << 16;
 /// Threads of a group whose tiles lie in workgroup memory, and that memory.
