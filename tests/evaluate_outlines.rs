@@ -168,7 +168,10 @@ fn ice_of_several_glaciers() {
 #[test]
 fn a_map_in_pixels() {
     let place = Workplace::new();
-    write(&place, "expert.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0))]);
+    // B is cut by the edge of the map, C beside it.
+    let far = square(5000.0, 0.0, 100.0);
+    let glaciers = [(Some("A"), square(0.0, 0.0, 1000.0)), (Some("B"), square(1300.0, 0.0, 300.0)), (Some("C"), far)];
+    write(&place, "expert.geojson", &glaciers);
     // 10 m a pixel: the square, 2 pixels wider to the east.
     let crs = Crs::from_epsg(32611).expect("a registered code");
     let grid =
@@ -181,7 +184,17 @@ fn a_map_in_pixels() {
     close(&row["area_deviation_percent"], 2.0, 1e-2);
     close(&row["distances"]["hausdorff_m"], 20.0, 1e-6);
     assert_eq!(row["distances"]["median_m"], 0.0);
-    assert_eq!(found["matching"], "identifier");
+    assert_eq!((&found["matching"], &found["not_whole"]), (&"identifier".into(), &json!(["B", "C"])));
+    assert_eq!(
+        (found["glaciers"].as_array().map(Vec::len), found["totals"][0]["glaciers"].as_u64()),
+        (Some(1), Some(1))
+    );
+    let run = evaluate(&place, "map.tif", &["expert.geojson"], &[]);
+    assert!(run.out.contains("2 glaciers are left out"), "{}", run.out);
+    // Where the map has no data in a part of the glacier, it does not show it whole either.
+    let holed: Vec<u8> = classes.iter().enumerate().map(|(i, c)| if i / 150 < 30 { 255 } else { *c }).collect();
+    write_bytes(place.path("map.tif"), &grid, &holed, 255, &Metadata::default()).expect("written");
+    refused(&place, "map.tif", &["expert.geojson"], &[], "shows no glacier of the reference whole");
 }
 
 #[test]

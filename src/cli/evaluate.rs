@@ -39,7 +39,7 @@ use crate::report::{REPORT_FILE, evaluated};
 /// Outlines (--distances): areas and boundaries of glaciers against those of one expert or more, as vectors. Signed and absolute area deviations; mean, median,
 /// root mean square, 95th percentile and largest (Hausdorff) distance between the boundaries in metres, both ways, along edges and not only at vertices; PoLiS
 /// (Avbelj et al. 2015). Glaciers are those of the first reference; other outlines belong to them by identifier, or to the one with which they share most ground. A
-/// raster is split by them as `glavitu inventory` does, which holds it in memory. With several references, a prediction is within the experts' spread if its mean distance from them
+/// raster is split by them as `glavitu inventory` does, which holds it in memory, and glaciers that it does not show whole are left out. With several references, a prediction is within the experts' spread if its mean distance from them
 /// is at most the largest mean distance between two of them.
 ///
 /// Evaluations (--compare): generalisation gaps. The first evaluation.json is known ground, such as the regions (or the model) of the training; the

@@ -178,6 +178,9 @@ fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {
             found.unmatched_outlines, found.unmatched_km2
         ))?;
     }
+    if !found.not_whole.is_empty() {
+        print_line(format_args!("{} glaciers are left out: the map does not show them whole.", found.not_whole.len()))?;
+    }
     let how = match found.matching {
         Matching::Identifier => "by identifier",
         Matching::Overlap => "by the ground they share",

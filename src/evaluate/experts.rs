@@ -2,7 +2,8 @@
 //!
 //! # Glaciers
 //! are those of the first reference. Outlines of other files belong to them by identifier, or to the one with which they share most ground. A raster is
-//! split by them as `glavitu inventory` does. What belongs to none is counted apart.
+//! split by them as `glavitu inventory` does. What belongs to none is counted apart. Glaciers that a raster does not show
+//! whole are left out: outlines would end where the raster does.
 //!
 //! # Plane
 //! Areas are those on the WGS 84 ellipsoid. Distances ([`super::distance`]) are taken in a plane: that of the first reference's CRS where it is a transverse
@@ -146,6 +147,8 @@ pub struct OutlineComparison {
     pub unmatched_outlines: usize,
     /// Their area.
     pub unmatched_km2: f64,
+    /// Glaciers of which a map shows a part only; they are not compared. Polygons do not tell what was looked at, so none are left out.
+    pub not_whole: Vec<String>,
     /// One for each expert.
     pub totals: Vec<TotalDeviation>,
     /// By glacier, then by expert.
@@ -208,12 +211,23 @@ impl OutlineComparison {
             );
         }
         let by_expert: Vec<_> = experts.iter().map(|layer| layer.matched(&experts[0])).collect();
+        let is_whole = |outline: &Outline| predicted.whole.as_ref().is_none_or(|whole| whole.contains(&outline.id));
+        let (compared, cut): (Vec<_>, Vec<_>) =
+            experts[0].outlines.iter().enumerate().partition(|(_, outline)| is_whole(outline));
+        if compared.is_empty() {
+            return Err(Error::bad_file(
+                files.predicted,
+                "a map that shows no glacier of the reference whole",
+                "one of which outlines can be compared",
+                "map a larger area, or compare pixels without --distances",
+            ));
+        }
         let plane = Plane::new(crs.as_ref())?;
-        let planar: Result<Vec<Planar>> = (0..experts[0].outlines.len())
-            .into_par_iter()
-            .map(|number| {
+        let planar: Result<Vec<Planar>> = compared
+            .par_iter()
+            .map(|&(number, outline)| {
                 // A vertex, and not the middle of the coordinates: that of a glacier on the date line is on the other side of the Earth.
-                let first = experts[0].outlines[number].polygons.first().and_then(|polygon| polygon.exterior.first());
+                let first = outline.polygons.first().and_then(|polygon| polygon.exterior.first());
                 let here = plane.at(first.copied().unwrap_or_default())?;
                 let placed = |outlines: Option<&Vec<&Outline>>| -> Result<Option<(Boundary, f64)>> {
                     let Some(outlines) = outlines else { return Ok(None) };
@@ -234,11 +248,8 @@ impl OutlineComparison {
             .collect();
         let planar = planar?;
         check_points(&planar, spacing)?;
-        let found: Vec<Found> = planar
-            .par_iter()
-            .zip(&experts[0].outlines)
-            .map(|(planar, outline)| measure(planar, outline, spacing))
-            .collect();
+        let found: Vec<Found> =
+            planar.par_iter().zip(&compared).map(|(planar, (_, outline))| measure(planar, outline, spacing)).collect();
 
         let totals =
             experts.iter().zip(&by_expert).enumerate().map(|(number, (layer, matched))| {
@@ -251,6 +262,7 @@ impl OutlineComparison {
             matching: matched.how,
             unmatched_outlines: matched.others.len(),
             unmatched_km2: matched.others.iter().map(|outline| outline.area_km2).sum(),
+            not_whole: cut.into_iter().map(|(_, outline)| outline.id.clone()).collect(),
             totals: totals.collect(),
             spread: found.iter().filter_map(|found| found.spread.clone()).collect(),
             glaciers: found.into_iter().flat_map(|found| found.rows).collect(),

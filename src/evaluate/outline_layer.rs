@@ -1,6 +1,6 @@
 //! Files of outlines, glacier by glacier, in one plane; and which glacier of one file is which of another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -8,10 +8,10 @@ use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::inventory::{Files, Inventory};
 use crate::evaluate::layer::with_crs;
 use crate::evaluate::reference::Reference;
-use crate::raster::area::{area, planar_km2};
+use crate::raster::area::{area, planar_km2, size};
 use crate::raster::polygons::{Polygon, Ring};
 use crate::raster::shapes::{Features, Format};
-use crate::raster::{Crs, RasterFile, Transformer};
+use crate::raster::{Crs, Grid, RasterFile, Transformer};
 
 /// Lines by which an overlap is measured.
 const LINES: u32 = 256;
@@ -36,6 +36,8 @@ pub(super) struct OutlineLayer {
     /// Whether the file tells which glaciers they are; else they are numbered.
     pub(super) has_ids: bool,
     pub(super) outlines: Vec<Outline>,
+    /// Of a map: the glaciers of the reference that it shows whole. `None` for polygons, which do not tell what was looked at.
+    pub(super) whole: Option<HashSet<String>>,
 }
 
 impl OutlineLayer {
@@ -61,7 +63,7 @@ impl OutlineLayer {
             Ok(Outline { id, name, polygons, area_km2 })
         };
         let outlines: Result<Vec<Outline>> = glaciers.into_iter().map(outline).collect();
-        Ok(Self { path: path.to_path_buf(), crs, has_ids, outlines: outlines? })
+        Ok(Self { path: path.to_path_buf(), crs, has_ids, outlines: outlines?, whole: None })
     }
 
     /// The outlines of a prediction: polygons as they are; the ice of a raster, split by the glaciers of a reference as `glavitu inventory` does.
@@ -91,6 +93,9 @@ impl OutlineLayer {
             assumed_crs: assumed,
         })?;
         let grid = with_crs(RasterFile::open(path)?.grid(), assumed);
+        let known_ice = Self::read(reference, id_column, assumed)?;
+        let seen: HashMap<&str, f64> = inventory.rows.iter().map(|row| (row.id.as_str(), row.seen_km2)).collect();
+        let whole = known_ice.whole_in(&grid, &seen)?;
         let outlines = inventory.rows.iter().filter(|row| !row.outlines.is_empty()).map(|row| Outline {
             id: row.id.clone(),
             name: row.name.clone(),
@@ -98,7 +103,48 @@ impl OutlineLayer {
             area_km2: row.area_km2,
         });
         let crs = known(grid.crs.as_ref(), assumed);
-        Ok(Self { path: path.to_path_buf(), crs, has_ids: true, outlines: outlines.collect() })
+        Ok(Self { path: path.to_path_buf(), crs, has_ids: true, outlines: outlines.collect(), whole: Some(whole) })
+    }
+
+    /// The glaciers that lie within a map and of which it has seen all, but for half a pixel along the outline: what is seen is counted in pixels.
+    fn whole_in(&self, grid: &Grid, seen_km2: &HashMap<&str, f64>) -> Result<HashSet<String>> {
+        let to_earth = self.crs.as_ref().map(Transformer::to_longitude_latitude).transpose()?;
+        let crs = grid.crs.as_ref().filter(|crs| !crs.proj.is_empty());
+        let way = match (&to_earth, crs) {
+            (Some(to_earth), Some(crs)) if !self.crs.as_ref().is_some_and(|own| own.is_same(crs)) => {
+                Some((to_earth, Transformer::from_longitude_latitude(crs)?))
+            }
+            _ => None,
+        };
+        let t = grid.transform;
+        let pixel_km = grid.ground_pixel_m().unwrap_or_else(|| (t[0] * t[4] - t[1] * t[3]).abs().sqrt()) / 1e3;
+        let (width, height) = (grid.width as f64, grid.height as f64);
+        let mut whole = HashSet::new();
+        for outline in &self.outlines {
+            let Some(seen) = seen_km2.get(outline.id.as_str()) else { continue };
+            let on_grid = map(&outline.polygons, |x, y| {
+                let (x, y) = match &way {
+                    Some((to_earth, to_map)) => {
+                        let (longitude, latitude) = to_earth.apply(x, y)?;
+                        to_map.apply(longitude, latitude)?
+                    }
+                    None => (x, y),
+                };
+                Ok(grid.pixel_at(x, y))
+            });
+            // What has no place on the map does not lie in it.
+            let Ok(on_grid) = on_grid else { continue };
+            let [left, top, right, bottom] = bounds(&on_grid);
+            let mut perimeter_km = 0.0;
+            for polygon in &outline.polygons {
+                perimeter_km += size(polygon, to_earth.as_ref())?.perimeter_km;
+            }
+            let is_within = left >= -0.5 && top >= -0.5 && right <= width + 0.5 && bottom <= height + 0.5;
+            if is_within && *seen >= outline.area_km2 - perimeter_km * pixel_km / 2.0 {
+                whole.insert(outline.id.clone());
+            }
+        }
+        Ok(whole)
     }
 
     /// Brings the outlines to another CRS, vertex by vertex; areas stay as they were measured.
@@ -292,7 +338,7 @@ mod tests {
             polygons: vec![polygon],
             area_km2: 1.0,
         });
-        OutlineLayer { path: "layer".into(), crs: None, has_ids, outlines: outlines.collect() }
+        OutlineLayer { path: "layer".into(), crs: None, has_ids, outlines: outlines.collect(), whole: None }
     }
 
     #[test]
