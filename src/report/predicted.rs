@@ -40,8 +40,9 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
     let grid = RasterFile::open(folder.join(CLASSES_FILE))?.grid().clone();
     // Files without polygons are no files of polygons to their readers.
     let has_outlines = run["result"]["outlines"].as_u64().is_some_and(|count| count > 0);
-    let names = run["files"].as_array().into_iter().flatten().filter_map(Json::as_str).filter(|_| has_outlines);
-    let vector = first_polygons(folder, names)?;
+    // Other files in the folder may be of an earlier run.
+    let names: Vec<&str> = run["files"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let vector = first_polygons(folder, names.iter().copied().filter(|_| has_outlines))?;
 
     let name = run["id"].as_str().map_or_else(
         || folder.file_name().map_or_else(|| "scene".to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -60,9 +61,8 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
         "The scene: SWIR1, NIR and red as red, green and blue; grey where there are no optical bands",
     )?];
     for (file, name, description, range) in RAMPS {
-        let path = folder.join(file);
-        if path.is_file() {
-            layers.push(picture::ramp(&path, name, description, range)?);
+        if names.contains(&file) {
+            layers.push(picture::ramp(&folder.join(file), name, description, range)?);
         }
     }
     if let Some(path) = &vector {
