@@ -8,11 +8,11 @@ use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::evaluate::layer::{GLACIER, OTHER, Source, UNKNOWN, with_crs};
+use crate::evaluate::layer::{Source, UNKNOWN, with_crs};
+use crate::evaluate::layer_rows::LayerRows;
 use crate::evaluate::temperature::{confidence_of_logit, logit_of_confidence, logit_of_probability};
 use crate::evaluate::tile_pass::{PatchPrediction, TilePass};
 use crate::model::Weights;
-use crate::raster::shapes::PixelShapes;
 use crate::raster::{Crs, Grid, RasterFile, Window, check_same_grid};
 
 /// Rows of rasters that are read at a time.
@@ -214,15 +214,8 @@ fn shown(text: &str) -> String {
 pub struct SceneSamples {
     confidence: RasterFile,
     grid: Grid,
-    predicted: Layer,
-    reference: Layer,
-}
-
-/// Classes, row by row.
-#[derive(Debug)]
-enum Layer {
-    Raster(Box<RasterFile>),
-    Polygons(PixelShapes),
+    predicted: LayerRows,
+    reference: LayerRows,
 }
 
 impl SceneSamples {
@@ -254,14 +247,15 @@ impl SceneSamples {
             return Err(Error::bad_file(confidence, found, expected, "give confidence.tif of glavitu predict"));
         }
         let grid = with_crs(file.grid(), assumed);
-        let layer = |path: &Path| match Source::open(path)? {
-            Source::Raster(raster) => {
-                check_same_grid((confidence, &grid), (path, &with_crs(raster.grid(), assumed)))?;
-                Ok(Layer::Raster(raster))
+        let open = |path: &Path| {
+            let source = Source::open(path)?;
+            if let Some(other) = source.grid(assumed) {
+                check_same_grid((confidence, &grid), (path, &other))?;
             }
-            Source::Polygons(_, shapes) => shapes.on_grid(&grid, assumed).map(Layer::Polygons),
+            Ok::<Source, Error>(source)
         };
-        let (predicted, reference) = (layer(predicted)?, layer(reference)?);
+        let predicted = LayerRows::predicted(open(predicted)?, &grid, assumed)?;
+        let reference = LayerRows::reference(open(reference)?, &grid, assumed)?;
         Ok(Self { confidence: file, grid, predicted, reference })
     }
 
@@ -269,11 +263,11 @@ impl SceneSamples {
     ///
     /// # Errors
     /// A file cannot be read, or has other values.
-    pub fn each(&self, each: &mut dyn FnMut(&Sample)) -> Result<()> {
+    pub fn each(&mut self, each: &mut dyn FnMut(&Sample)) -> Result<()> {
         for row in (0..self.grid.height).step_by(ROWS) {
             let window = Window { row, col: 0, height: ROWS.min(self.grid.height - row), width: self.grid.width };
             let confidence = self.confidence.read_window(0, window)?;
-            let (predicted, reference) = (self.predicted.rows(window)?, self.reference.rows(window)?);
+            let (predicted, reference) = (self.predicted.read(window)?, self.reference.read(window)?);
             for ((c, predicted), reference) in confidence.iter().zip(predicted).zip(reference) {
                 if c.is_nan() || predicted == UNKNOWN || reference == UNKNOWN {
                     continue;
@@ -287,31 +281,6 @@ impl SceneSamples {
             }
         }
         Ok(())
-    }
-}
-
-impl Layer {
-    fn rows(&self, window: Window) -> Result<Vec<u8>> {
-        match self {
-            Self::Raster(file) => {
-                let class = |value: f32| match value {
-                    v if v.is_nan() || v == 255.0 => Ok(UNKNOWN),
-                    v if (0.0..=1.0).contains(&v) => Ok(if v > 0.5 { GLACIER } else { OTHER }),
-                    v => Err(Error::bad_file(
-                        file.path(),
-                        format!("the value {v}"),
-                        "1 for glacier, 0 for other, and 255 or nodata for unknown",
-                        "reclassify the raster, for example with gdal_calc.py",
-                    )),
-                };
-                file.read_window(0, window)?.into_iter().map(class).collect()
-            }
-            Self::Polygons(shapes) => {
-                let mut mask = vec![false; window.height * window.width];
-                shapes.burn_rows(window.row, &mut mask);
-                Ok(mask.into_iter().map(|inside| if inside { GLACIER } else { OTHER }).collect())
-            }
-        }
     }
 }
 
