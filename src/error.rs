@@ -217,10 +217,12 @@ impl Error {
     /// Whether the user's input is at fault (exit code 2) rather than the machine (exit code 1).
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
+        use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
         match self {
             // A full disk is no mistake; a missing file or a folder that may not be written is one.
-            Self::Io { source, .. } => !matches!(source.kind(), StorageFull | QuotaExceeded | OutOfMemory),
+            Self::Io { source, .. } => {
+                !matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory)
+            }
             Self::BadFile { .. }
             | Self::BadArgument { .. }
             | Self::Shape { .. }
@@ -243,6 +245,7 @@ mod tests {
     fn a_full_disk_is_not_the_users_mistake() {
         let io = |kind: ErrorKind| Error::io("write", "outlines.tif", kind.into());
         assert!(!io(ErrorKind::StorageFull).is_bad_input());
+        assert!(!io(ErrorKind::FileTooLarge).is_bad_input());
         assert!(io(ErrorKind::NotFound).is_bad_input());
         assert!(io(ErrorKind::PermissionDenied).is_bad_input());
     }

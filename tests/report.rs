@@ -242,3 +242,23 @@ fn evaluations() {
     let found = run(&[&scene[..], &["--report"]].concat());
     assert_eq!(found.code, Some(2), "{}", found.err);
 }
+
+#[test]
+fn files_of_an_earlier_run_do_not_stay() {
+    let place = workplace();
+    let first = predict(&place, "result", &["--tta", "--confidence-bands", "--report"]);
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    let there = |name: &str| place.path(&format!("result/{name}")).exists();
+    let optional =
+        ["entropy.tif", "mutual_information.tif", "standard_deviation.tif", "confidence_bands.gpkg", "report.html"];
+    assert!(optional.into_iter().all(there));
+    // The report of an evaluation must not take the map's place.
+    let (map, truth, folder) = (place.at("result/outlines.tif"), place.at("scene/truth.tif"), place.at("result"));
+    let evaluate = ["evaluate", "--predicted", &map, "--reference", &truth, "-o", &folder, "--report"];
+    let run = glavitu(&evaluate.map(str::to_owned));
+    assert_eq!(run.code, Some(2), "{}", run.err);
+    assert!(run.err.contains("the report of a map"), "{}", run.err);
+
+    assert_eq!(predict(&place, "result", &[]).code, Some(0));
+    assert!(!optional.into_iter().any(there));
+}

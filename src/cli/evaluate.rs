@@ -150,6 +150,9 @@ impl UnlabelledOption {
     }
 }
 
+/// What tells the folder of a map.
+const MAP: &str = "run.json";
+
 /// The file with all numbers.
 pub(super) const REPORT: &str = "evaluation.json";
 
@@ -268,12 +271,19 @@ fn check_outputs(args: &EvaluateArgs, folder: &Path) -> Result<(), Error> {
         .chain(&args.confidence)
         .map(PathBuf::as_path)
         .collect();
-    check_folder(folder, &[FILES[0], FILES[1], REPORT, REPORT_FILE], &read)
+    let names = [FILES[0], FILES[1], REPORT, REPORT_FILE];
+    check_folder(folder, &names[..3 + usize::from(args.report)], &read)
 }
 
 /// Refuses a folder that cannot be written, or in which one of the files would replace one that is read.
 pub(super) fn check_folder(folder: &Path, names: &[&str], read: &[&Path]) -> Result<(), Error> {
     check_writable(folder)?;
+    let is_map = folder.join(MAP).is_file() && folder.join(REPORT_FILE).is_file();
+    if is_map && names.contains(&REPORT_FILE) {
+        // The map's report has the same name, and may be signed.
+        let (found, expected) = ("the report of a map", "a folder for that of the evaluation");
+        return Err(Error::bad_file(folder, found, expected, "give --output another, such as one in it"));
+    }
     let read: Vec<PathBuf> = read.iter().filter_map(|path| path.canonicalize().ok()).collect();
     for name in names {
         let output = folder.join(name);

@@ -41,7 +41,7 @@ pub(super) struct OutlineJob<'a> {
 pub(super) fn run(job: &OutlineJob<'_>) -> Result<()> {
     if let Some(folder) = job.output {
         let read: Vec<&Path> = job.references.iter().map(PathBuf::as_path).chain([job.predicted]).collect();
-        check_folder(folder, &FILES, &read)?;
+        check_folder(folder, &FILES[..3 + usize::from(job.report)], &read)?;
     }
     let found = OutlineComparison::new(&Files {
         predicted: job.predicted,

@@ -56,7 +56,7 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
     if let Some(folder) = job.output {
         let read: Vec<&Path> =
             job.dataset.iter().map(PathBuf::as_path).chain([job.model]).chain(job.calibration).collect();
-        check_folder(folder, &FILES, &read)?;
+        check_folder(folder, &FILES[..3 + usize::from(job.report)], &read)?;
     }
     let weights = Weights::load(job.model)?;
     let config = weights.config();

@@ -154,7 +154,8 @@ impl Row {
 
 /// What a pixel was and is, as the picture and the polygons have it.
 pub mod kind {
-    pub(super) const NO_ICE: u8 = 0;
+    /// No ice at either date.
+    pub const NO_ICE: u8 = 0;
     /// Ice at both dates.
     pub const STABLE: u8 = 1;
     /// Ice at the first date only.

@@ -123,6 +123,11 @@ impl ProductSettings<'_> {
     }
 }
 
+/// Files that some settings make and others do not.
+pub fn optional_files() -> impl Iterator<Item = &'static str> {
+    uncertainty_rasters::names().chain([CONFIDENCE_BANDS_FILE])
+}
+
 /// What the files say of themselves.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {

@@ -15,6 +15,8 @@ pub(super) static KERNEL_GRADIENT: Kernel = kernel!("winograd_kernel_gradient", 
 
 /// Fewest channels, and fewest tiles, for which this form pays, by measurement on a software adapter.
 const FEWEST_CHANNELS: usize = 32;
+/// The same where the direct form has its tiles in workgroup memory.
+const FEWEST_CHANNELS_SHARED: usize = 128;
 const FEWEST_TILES: usize = 32;
 /// Temporary memory for the values of some tiles, in floats: 16 MiB on GPUs; 4 MiB on software adapters.
 const NARROW_SCRATCH: usize = 4 << 20;
@@ -46,10 +48,11 @@ pub(super) fn is_possible(extents: &Extents) -> bool {
 }
 
 /// Whether a gradient pays in this form, where `caps` leaves it open. The direct form in workgroup memory is three times as fast as in other tiles on the GPUs
-/// that take it: there it is for `glavitu tune` to find out.
+/// that take it: there more channels must save more products (kernels/README.md has the times).
 pub(super) fn suits(extents: &Extents, caps: &Caps) -> bool {
-    let is_large = extents.x[3].min(extents.co) >= FEWEST_CHANNELS && tiles(extents.x) >= FEWEST_TILES;
-    is_possible(extents) && caps.winograd.unwrap_or(is_large && !extents.is_shared(caps))
+    let fewest = if extents.is_shared(caps) { FEWEST_CHANNELS_SHARED } else { FEWEST_CHANNELS };
+    let is_large = extents.x[3].min(extents.co) >= fewest && tiles(extents.x) >= FEWEST_TILES;
+    is_possible(extents) && caps.winograd.unwrap_or(is_large)
 }
 
 /// Tiles of maps of these extents.
@@ -194,6 +197,7 @@ mod tests {
             let asked = |winograd| Caps { winograd: Some(winograd), ..caps.clone() };
             let is_winograd = |kernels: &[&str]| kernels == winograd;
             assert_eq!(is_winograd(&kernels(usual, 96, [64, 64], caps)), !caps.shared_tiles);
+            assert!(is_winograd(&kernels(usual, 96, [128, 128], caps)));
             assert!(is_winograd(&kernels(usual, 12, [8, 64], &asked(true))));
             for (operator, side, channels, caps) in [
                 (Conv2dWeightGradient { exact: true, ..usual }, 96, [64, 64], &asked(true)),

@@ -27,6 +27,7 @@ pub fn report(change: &Change, title: &str, run: &Json) -> Result<Report> {
     let style =
         |value: u8, colour, opacity, name| ClassStyle { value: f32::from(value), colour, opacity, name, is_on: true };
     let styles = [
+        style(kind::NO_ICE, [150, 150, 150], 1.0, "Ground without ice"),
         style(kind::STABLE, [70, 160, 255], 0.75, "Ice at both dates"),
         style(kind::LOST, [235, 30, 30], 0.95, "Lost"),
         style(kind::GAINED, [255, 210, 0], 0.95, "Gained"),
@@ -35,7 +36,7 @@ pub fn report(change: &Change, title: &str, run: &Json) -> Result<Report> {
         size: (grid.width, grid.height),
         pixel_m: grid.ground_pixel_m(),
         layers: classes_in_memory(grid, change.kinds(), kind::UNKNOWN, &styles)?,
-        caption: "Ice at both dates, lost and gained.".into(),
+        caption: "Ice at both dates, lost and gained. Chequered ground has no data at one date or both.".into(),
     };
     report.section("Map", vec![Block::Map(Box::new(map))]);
 

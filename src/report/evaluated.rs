@@ -64,7 +64,8 @@ pub fn scene(
         style(outcome::FALSE_POSITIVE, [235, 30, 30], 0.9, "Too much (false positive)"),
         style(outcome::FALSE_NEGATIVE, [255, 210, 0], 0.9, "Missed (false negative)"),
     ];
-    let mut layers = vec![picture::imagery(imagery, "The scene under the errors; grey if none was given")?];
+    let mut layers =
+        vec![picture::imagery(imagery, "Ground", "The scene under the errors; grey if no --background was given")?];
     layers.extend(picture::classes(errors, &styles)?);
     let map = MapView {
         size: (grid.width, grid.height),

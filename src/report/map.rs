@@ -111,8 +111,7 @@ impl MapView {
             html,
             "</div></div>\n<div class=\"zoom\"><button type=\"button\" data-zoom=\"in\">Closer</button>\
              <button type=\"button\" data-zoom=\"out\">Further</button><button type=\"button\" data-zoom=\"all\">All</button>\
-             <output>100 %</output></div>\n<figcaption id=\"map-{id}\">{} Keys on the map: plus, minus and 0 for the size, arrows to move.\
-             </figcaption>\n</figure>",
+             <output>100 %</output></div>\n<figcaption id=\"map-{id}\">{} <span class=\"screen\">Keys on the map: plus, minus and 0 for the size, arrows to move.</span></figcaption>\n</figure>",
             escape(&self.caption)
         );
         html

@@ -10,6 +10,11 @@
   });
   document.getElementById("print").addEventListener("click", () => window.print());
 
+  // Paper shows what is folded, too.
+  window.addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
+
   for (const map of document.querySelectorAll(".map")) {
     const view = map.querySelector(".view"), stage = map.querySelector(".stage");
     for (const input of map.querySelectorAll("input[data-layer]")) {

@@ -76,7 +76,7 @@ fn read(path: &Path, each: &mut dyn FnMut(usize, f32)) -> Result<()> {
 ///
 /// # Errors
 /// The picture cannot be encoded.
-pub fn imagery(picture: &RgbImage, description: &str) -> Result<Layer> {
+pub fn imagery(picture: &RgbImage, name: &str, description: &str) -> Result<Layer> {
     let (wide, high) = picture.dimensions();
     let longest = wide.max(high).max(1);
     let limit = u32::try_from(LARGEST).unwrap_or(u32::MAX);
@@ -90,7 +90,7 @@ pub fn imagery(picture: &RgbImage, description: &str) -> Result<Layer> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, 88).encode_image(&smaller).map_err(|e| cannot_encode(&e))?;
     Ok(Layer {
-        name: "Imagery".into(),
+        name: name.into(),
         description: description.into(),
         is_on: true,
         fades: false,

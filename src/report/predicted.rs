@@ -58,6 +58,7 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
 
     let mut layers = vec![picture::imagery(
         imagery,
+        "Imagery",
         "The scene: SWIR1, NIR and red as red, green and blue; grey where there are no optical bands",
     )?];
     for (file, name, description, range) in RAMPS {
@@ -97,9 +98,14 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
 const RAMPS: [(&str, &str, &str, [f32; 2]); 5] = [
     (PROBABILITY_FILE, "Probability of glacier", "Probability of glacier, 0 to 1", [0.0, 1.0]),
     (CONFIDENCE_FILE, "Confidence", "Confidence of the class, 0 to 1", [0.0, 1.0]),
-    ("entropy.tif", "Predictive entropy", "Entropy of the mean probability, 0 to 1", [0.0, 1.0]),
-    ("mutual_information.tif", "Disagreement", "Mutual information of the members, 0 to 1", [0.0, 0.25]),
-    ("standard_deviation.tif", "Standard deviation", "Standard deviation of the members' probabilities", [0.0, 0.5]),
+    ("entropy.tif", "Predictive entropy", "Entropy of the mean probability in bits, 0 to 1", [0.0, 1.0]),
+    ("mutual_information.tif", "Disagreement", "Mutual information of the members in bits, 0 to 0.25", [0.0, 0.25]),
+    (
+        "standard_deviation.tif",
+        "Standard deviation",
+        "Standard deviation of the members' probabilities, 0 to 0.5",
+        [0.0, 0.5],
+    ),
 ];
 
 fn figures(run: &Json) -> Vec<Figure> {

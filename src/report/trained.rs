@@ -35,7 +35,7 @@ pub fn report(title: &str, settings: &str, summary: &Summary) -> Report {
                 best(summary.best_loss),
             ),
             Figure::new("Epochs", summary.epochs.to_string(), format!("{} steps", summary.steps)),
-            Figure::new("Time", format!("{:.2} h", seconds / 3600.0), "training and validation"),
+            Figure::new("Time", duration(seconds), "training and validation"),
         ])],
     );
     report.section(
@@ -61,6 +61,14 @@ pub fn report(title: &str, settings: &str, summary: &Summary) -> Report {
         ],
     );
     report
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s >= 3600.0 => format!("{:.1} h", s / 3600.0),
+        s if s >= 60.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{s:.1} s"),
+    }
 }
 
 fn regions(row: &EpochRow) -> Block {

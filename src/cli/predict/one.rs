@@ -20,7 +20,7 @@ use crate::evaluate::Calibrator;
 use crate::infer::extent::Extent;
 use crate::infer::location::{LocationChoice, location_vector};
 use crate::infer::predict::{Members, Network, PART_BYTES, WindowCounts, predict_members};
-use crate::infer::products::{Labels, ProductSummary, stage_products};
+use crate::infer::products::{Labels, ProductSummary, optional_files, stage_products};
 use crate::infer::scene::Scene;
 use crate::infer::spool::{Earlier, Spool};
 use crate::model::{Location, Weights};
@@ -156,6 +156,10 @@ impl Work<'_> {
             let times = [opened, loaded, computed, start.elapsed()];
             let report = self.report(ready, counts, before, &summary, times)?;
             staged.stage_bytes(output.join(REPORT), format!("{report:#}\n").as_bytes())?;
+            // Files of an earlier run would be taken for parts of this one.
+            let made = args.products(None).names();
+            let left = optional_files().chain([REPORT_FILE]).filter(|name| !made.iter().any(|made| made == name));
+            left.for_each(|name| staged.remove(output.join(name)));
             stop_if_interrupted()?;
             staged.publish()?;
             if args.report {
