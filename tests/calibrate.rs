@@ -197,6 +197,10 @@ fn a_mapped_scene_and_its_truth() {
     assert!(told.out.contains("400 pixels with a class and a label have no confidence"), "{}{}", told.out, told.err);
     let told: Value = serde_json::from_str(&evaluate("part.tif", &["--json"]).out).expect("JSON");
     assert_eq!(told["reliability"]["pixels_without_confidence"], 400);
+    // A map of no ice has no area, not a negative one.
+    write_bytes(place.path("bare.tif"), &grid(), &[0; SIDE * SIDE], 255, &Metadata::default()).expect("written");
+    let told = run(&["evaluate", "--predicted", &place.at("bare.tif"), "--reference", &place.at("bare.tif")]);
+    assert!(told.out.contains(" 0.00 km2") && !told.out.contains("-0.00"), "{}{}", told.out, told.err);
     let refused = evaluate("nothing.tif", &[]);
     assert!(refused.code == Some(2) && refused.err.contains("no confidence for any of 1597 pixels"), "{}", refused.err);
 

@@ -163,6 +163,14 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
             logits.add(sample.logit(), sample.correct);
         }
     })?;
+    if let Samples::Scene(scene) = &sources.fitted
+        && scene.without_confidence() > 0
+    {
+        tracing::warn!(
+            "{} pixels with a class and a label have no confidence and are left out",
+            scene.without_confidence()
+        );
+    }
     let calibrator = args.fit(&before, &logits, &sources.origin)?;
     let mut scores = vec![score("fitted", &mut sources.fitted, &calibrator)?];
     for (name, samples) in [("held_out", &mut sources.held_out), ("test", &mut sources.test)] {

@@ -238,7 +238,7 @@ impl Inventory {
         let real = |value: Option<f64>| value.map_or(Value::Null, Value::Real);
         let mut known = self.rows.iter().filter_map(|row| row.reference_km2).peekable();
         let has_reference = known.peek().is_some();
-        let reference: f64 = known.sum();
+        let reference = known.fold(0.0, |sum, km2| sum + km2);
         let confident: u64 = self.rows.iter().map(|row| row.confident).sum();
         let means = self.sum(&|row| row.mean_confidence.map_or(0.0, |mean| mean * row.confident as f64));
         let pixels: u64 = self.rows.iter().map(|row| row.pixels).sum();
