@@ -124,7 +124,9 @@ fn tables_of_other_programs() {
     let place = Workplace::new();
     let samples = table(&place);
     for (method, far) in [("isotonic", 0.011), ("kernel-ridge", 0.011), ("temperature", 0.05)] {
-        let report = calibrate(&place, &["--samples", &samples, "--test", &samples, "--method", method]);
+        let test = place.at("test.csv");
+        fs::copy(&samples, &test).expect("copied");
+        let report = calibrate(&place, &["--samples", &samples, "--test", &test, "--method", method]);
         assert_eq!(report["fitted"]["after"], report["test"]["after"]);
         let calibrator = Calibrator::load(place.path("c.json")).expect("a calibrator");
         assert!(calibrator.origin().contains("10000 pixels of samples.csv"), "{}", calibrator.origin());
@@ -140,6 +142,9 @@ fn tables_of_other_programs() {
     assert!(told.out.contains("ECE, 100 bins") && told.out.contains("On others it is not as good"), "{}", told.out);
     let written = fs::read_to_string(place.path("c.report.json")).expect("a report");
     assert!(written.contains("\"method\": \"isotonic\""));
+    fs::write(place.path("few.csv"), "confidence,correct\n0.5,1\n0.6,0\n").expect("written");
+    let told = run(&["calibrate", "--samples", &place.at("few.csv"), "-o", &place.at("few.json")]);
+    assert!(told.code == Some(0) && told.err.contains("fitted to 2 pixels only"), "{}", told.err);
     // The published method may fall, and says so.
     let bent: String =
         (0..4000_u32).map(|i| format!("{},{}\n", f64::from(i % 97) / 100.0, u32::from(i % 97 < 40))).collect();
@@ -179,6 +184,26 @@ fn a_mapped_scene_and_its_truth() {
     assert!((number(&report, "fitted", "before", "ece_10") - expected).abs() < 1e-12, "{report}");
     assert!(number(&report, "fitted", "after", "ece_10") < 1e-12);
 
+    // Pixels without a confidence are told by an evaluation, and refused if there are no others.
+    let evaluate = |name: &str, more: &[&str]| {
+        let confidence = place.at(name);
+        let files = ["evaluate", "--predicted", &predicted, "--reference", &reference, "--confidence", &confidence];
+        run(&[&files[..], more].concat())
+    };
+    let part: Vec<f32> = (0..SIDE * SIDE).map(|i| if i / SIDE < 30 { 0.5 } else { f32::NAN }).collect();
+    write_floats(place.path("part.tif"), &grid(), &part, &Metadata::default()).expect("written");
+    write_floats(place.path("nothing.tif"), &grid(), &[f32::NAN; SIDE * SIDE], &Metadata::default()).expect("written");
+    let told = evaluate("part.tif", &[]);
+    assert!(told.out.contains("400 pixels with a class and a label have no confidence"), "{}{}", told.out, told.err);
+    let told: Value = serde_json::from_str(&evaluate("part.tif", &["--json"]).out).expect("JSON");
+    assert_eq!(told["reliability"]["pixels_without_confidence"], 400);
+    // A map of no ice has no area, not a negative one.
+    write_bytes(place.path("bare.tif"), &grid(), &[0; SIDE * SIDE], 255, &Metadata::default()).expect("written");
+    let told = run(&["evaluate", "--predicted", &place.at("bare.tif"), "--reference", &place.at("bare.tif")]);
+    assert!(told.out.contains(" 0.00 km2") && !told.out.contains("-0.00"), "{}{}", told.out, told.err);
+    let refused = evaluate("nothing.tif", &[]);
+    assert!(refused.code == Some(2) && refused.err.contains("no confidence for any of 1597 pixels"), "{}", refused.err);
+
     let calibrated =
         Metadata { items: vec![("GLAVITU_CALIBRATION_SHA256".into(), "0123".into())], ..Metadata::default() };
     write_floats(place.path("again.tif"), &grid(), &[0.5; SIDE * SIDE], &calibrated).expect("written");
@@ -217,6 +242,19 @@ fn predict_takes_every_kind() {
             assert!((expected - f64::from(*mapped)).abs() < 1e-4, "{method}: {raw} -> {mapped}, not {expected}");
         }
     }
+    // One of another model is taken, with a warning; one of this model without.
+    let own = glavitu::model::Weights::load(place.path("global.safetensors")).expect("a model");
+    for (hash, warns) in [("ef".repeat(32).as_str(), true), (own.parameters_sha256(), false)] {
+        let calibrator = Calibrator::from_temperature(2.0, format!("10 pixels of tiles.hdf5, model {hash}"));
+        calibrator.and_then(|c| c.save(place.path("c.json"))).expect("saved");
+        let [model, optical, elevation, calibration, output] =
+            ["global.safetensors", "scene/optical.tif", "scene/elevation.tif", "c.json", "other"]
+                .map(|name| place.at(name));
+        let usual = ["predict", "--model", &model, "--optical", &optical, "--elevation", &elevation, "-o", &output];
+        let run = run(&[&usual[..], &["--device", "cpu", "--calibration", &calibration]].concat());
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        assert_eq!(run.err.contains("the calibrator was fitted to the model"), warns, "{}", run.err);
+    }
 }
 
 #[test]
@@ -240,6 +278,7 @@ fn bad_inputs() {
         (&["--samples", &wrong, "-o", &out], "the confidence '2' in line 3"),
         (&["--samples", &missing, "-o", &out], "none.csv"),
         (&["--samples", &samples, "--test", &wrong, "-o", &out], "the confidence '2' in line 3"),
+        (&["--samples", &samples, "--test", &samples, "-o", &out], "which it is fitted to"),
         (&["--samples", &samples, "--ridge", "per-bin", "-o", &out], "--method kernel-ridge"),
         (&["--samples", &samples, "-o", &samples], "a file that is read"),
         (&["--samples", &samples, "-o", &place.at("none/x.json")], "no folder"),

@@ -166,6 +166,47 @@ fn doubts_have_a_size() {
     assert_ne!(found["total"]["change_std_km2"], other["total"]["change_std_km2"]);
 }
 
+/// Nothing is said where confidences are missing or not calibrated.
+#[test]
+fn doubts_that_are_not_known() {
+    let place = workplace();
+    let write = |name: &str, is_known: &dyn Fn(usize) -> bool, items: &[(&str, &str)]| {
+        let values: Vec<f32> = (0..WIDTH * HEIGHT).map(|i| if is_known(i) { 0.75 } else { f32::NAN }).collect();
+        let items = items.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        write_floats(place.path(name), &grid(), &values, &Metadata { items, ..Metadata::default() }).expect("written");
+    };
+    write("raw.tif", &|_| true, &[("GLAVITU_CALIBRATION_SHA256", "none")]);
+    write("nothing.tif", &|_| false, &[]);
+    write("west.tif", &|i| i % WIDTH < 12, &[]);
+    write("gap.tif", &|i| i != 9 * WIDTH + 12, &[]);
+    let run = |confidence: [&str; 2]| {
+        let more = ["--reference", "rgi.gpkg", "--confidence", confidence[0], confidence[1], "--json"];
+        change(&place, "before.tif", "after.tif", &[&more[..], &["-o", &place.at("result")]].concat())
+    };
+    let deviations = |run: &Run| {
+        assert!(run.code == Some(0) && run.err.lines().count() == 1, "{}", run.err);
+        let found: Json = serde_json::from_str(&run.out).expect("JSON");
+        [&found["glaciers"][0], &found["glaciers"][1], &found["total"]].map(|row| row["change_std_km2"].as_f64())
+    };
+    for pair in [["nothing.tif", "nothing.tif"], ["sure.tif", "nothing.tif"]] {
+        let refused = run(pair);
+        assert!(refused.code == Some(2) && refused.err.contains("no value where the map has data"), "{}", refused.err);
+        assert!(refused.out.is_empty() && !place.path("result").exists());
+    }
+    let told = run(["unsure.tif", "raw.tif"]);
+    assert!(
+        deviations(&told) == [None; 3] && told.err.contains("raw.tif: the confidence is not calibrated"),
+        "{}",
+        told.err
+    );
+    let told = run(["unsure.tif", "west.tif"]);
+    let [west, east, total] = deviations(&told);
+    assert!(west.is_some_and(|km2| km2 > 0.0) && east.is_none() && total.is_none(), "{west:?} {east:?} {total:?}");
+    assert!(told.err.contains("west.tif: it has no value") && told.err.contains("are left empty"), "{}", told.err);
+    let told = run(["gap.tif", "unsure.tif"]);
+    assert!(deviations(&told).iter().all(Option::is_some) && told.err.contains("no glacier's"), "{}", told.err);
+}
+
 /// Errors on the bare ground inside an outline exceed the little ice there; no more than that can be lost.
 #[test]
 fn doubts_end_where_the_ice_does() {

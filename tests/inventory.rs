@@ -113,7 +113,14 @@ fn areas_by_hand() {
     assert_eq!(counts, [Some(3), Some(1), Some(1), Some(1)]);
 
     let table = fs::read_to_string(place.path("glaciers.csv")).expect("a table");
-    assert_eq!(table.lines().count(), 5);
+    assert_eq!(table.lines().count(), 6);
+    let total: Vec<&str> = table.lines().last().expect("a total").split(',').collect();
+    assert_eq!((total[0], total[1], total[9]), ("total", "", "103"));
+    for (column, name) in [(2, "area_km2"), (4, "seen_km2"), (5, "lost_km2"), (6, "gained_km2")] {
+        assert_eq!(total[column].parse().ok(), found[name].as_f64(), "{name}");
+    }
+    let mean = (101.0 * 0.875 + 0.5 + 0.875) / 103.0;
+    assert!((total[7].parse::<f64>().expect("a mean") - mean).abs() < 1e-12 && total[8] == "0.5", "{total:?}");
     assert!(table.contains("\nG-2,\"East, \"\"the big one\"\"\",0.0"), "{table}");
     assert!(fs::read_to_string(place.path("glaciers.qml")).expect("a style").starts_with("<!DOCTYPE qgis"));
     let written = Features::open(&place.path("glaciers.gpkg")).expect("polygons");
@@ -248,6 +255,10 @@ fn intervals_by_hand() {
 
     let table = fs::read_to_string(place.path("glaciers.csv")).expect("a table");
     assert!(table.lines().next().expect("names").ends_with("area_low_km2,area_high_km2,area_inner_km2,area_outer_km2"));
+    let last: Vec<&str> = table.lines().last().expect("a total").split(',').collect();
+    let at = |from_end: usize| last[last.len() - from_end].parse::<f64>().ok();
+    assert_eq!((last[0], at(4), at(3)), ("total", total["area_low_km2"].as_f64(), total["area_high_km2"].as_f64()));
+    assert_eq!(Features::open(&place.path("glaciers.gpkg")).expect("polygons").features.len(), 4);
     let bounds = Features::open(&place.path("bounds.gpkg")).expect("polygons");
     let of = |feature: usize, name: &str| bounds.features[feature].values[bounds.column(name).expect(name)].clone();
     assert_eq!(bounds.features.len(), 8);
@@ -277,6 +288,114 @@ fn intervals_by_hand() {
     assert!((44.0..=46.0).contains(&low) && (50.0..=52.0).contains(&high), "{low} {high}");
     let told = inventory(&place, &usual, &[]);
     assert!(told.out.contains("Expected area 0.09 km2, 95 % between 0.09 and 0.10"), "{}", told.out);
+}
+
+/// Where a probability is missing, nothing is sure.
+#[test]
+fn missing_probabilities() {
+    let place = workplace();
+    doubtful(&place);
+    let pixel = 9e-4 / 0.9996_f64.powi(2);
+    let read = |name: &str| {
+        let file = glavitu::raster::RasterFile::open(place.path(name)).expect("a raster");
+        file.read_window(0, file.grid().window()).expect("values")
+    };
+    let [probability, confidence] = ["probability.tif", "doubt.tif"].map(read);
+    let write = |name: &str, values: &[f32], items: &[(&str, &str)]| {
+        let items = items.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        write_floats(place.path(name), &grid(), values, &Metadata { items, ..Metadata::default() }).expect("written");
+    };
+    write("nothing.tif", &[f32::NAN; WIDTH * HEIGHT], &[]);
+    let run = |option: &'static str, file: &'static str, more: &[(&str, &str)], args: &[&str]| {
+        inventory(&place, &[&USUAL[..], &[("-o", "g.gpkg"), (option, file)], more].concat(), args)
+    };
+    for option in ["--probability", "--confidence"] {
+        let refused = run(option, "nothing.tif", &[], &[]);
+        assert!(refused.code == Some(2) && refused.err.contains("no value where the map has data"), "{}", refused.err);
+        assert!(refused.err.lines().count() == 1 && !place.path("g.gpkg").exists());
+    }
+    // From column 14 on there is nothing: in the eastern glacier and the new one.
+    for (option, name, values) in
+        [("--probability", "west.tif", &probability), ("--confidence", "sure.tif", &confidence)]
+    {
+        let half: Vec<f32> =
+            values.iter().enumerate().map(|(i, v)| if i % WIDTH < 14 { *v } else { f32::NAN }).collect();
+        write(name, &half, &[]);
+        let told = run(option, name, &[("--bounds", "bounds.gpkg")], &["--json"]);
+        assert!(told.code == Some(0) && told.err.lines().count() == 1, "{}", told.err);
+        assert!(
+            told.err.contains("the intervals of the 2 glaciers") && told.err.contains("(24.3 % of it)"),
+            "{}",
+            told.err
+        );
+        let found: Json = serde_json::from_str(&told.out).expect("JSON");
+        let low: Vec<Option<f64>> =
+            found["rows"].as_array().expect("rows").iter().map(|row| row["area_low_km2"].as_f64()).collect();
+        assert!((low[0].expect("an interval") / pixel - 42.0).abs() < 0.05 && low[2].is_some(), "{low:?}");
+        assert_eq!((low[1], low[3], low.len()), (None, None, 4));
+        let intervals = &found["intervals"];
+        for name in ["area_expected_km2", "area_std_km2", "area_low_km2", "area_high_km2", "area_outer_km2"] {
+            assert!(intervals["total"][name].is_null(), "{intervals}");
+        }
+        let blank =
+            ["without_value_km2", "glacier_without_value_km2"].map(|name| intervals[name].as_f64().expect(name));
+        assert!((blank[0] / pixel - 60.0).abs() < 0.01 && (blank[1] / pixel - 25.0).abs() < 0.01, "{blank:?}");
+        let table = fs::read_to_string(place.path("g.csv")).expect("a table");
+        let is_empty: Vec<bool> = table.lines().skip(1).map(|line| line.ends_with(",,,,,,")).collect();
+        assert_eq!(is_empty, [false, true, false, true, true], "{table}");
+        let bounds = Features::open(&place.path("bounds.gpkg")).expect("polygons");
+        assert_eq!(bounds.features.len(), 4);
+        let told = run(option, name, &[], &[]);
+        assert!(told.out.contains("The total has no interval"), "{}", told.out);
+    }
+    // Away from all glaciers: a pixel without a value, and one that may be ice.
+    let mut values = probability.clone();
+    (values[5], values[10]) = (f32::NAN, 0.5);
+    write("away.tif", &values, &[]);
+    let told = run("--probability", "away.tif", &[], &["--json"]);
+    assert!(told.code == Some(0) && told.err.contains("touch no glacier"), "{}", told.err);
+    let found: Json = serde_json::from_str(&told.out).expect("JSON");
+    let total = &found["intervals"]["total"];
+    let sum = |name: &str| -> f64 {
+        found["rows"].as_array().expect("rows").iter().filter_map(|row| row[name].as_f64()).sum()
+    };
+    for (name, unowned, expected) in
+        [("area_expected_km2", "no_glacier_expected_km2", 0.5), ("area_outer_km2", "no_glacier_outer_km2", 1.0)]
+    {
+        let [all, unowned] = [&total[name], &total[unowned]].map(|value| value.as_f64().expect("a number"));
+        assert!((unowned / pixel - expected).abs() < 0.01 && (all - unowned - sum(name)).abs() < 1e-9, "{total}");
+    }
+    let told = run("--probability", "away.tif", &[], &[]);
+    assert!(told.out.contains("belong to no glacier"), "{}", told.out);
+}
+
+/// `glavitu predict` does not calibrate probabilities, and tells whose they are.
+#[test]
+fn probabilities_of_a_model() {
+    let place = workplace();
+    doubtful(&place);
+    let [own, other] = ["ab".repeat(32), "cd".repeat(32)];
+    let file = glavitu::raster::RasterFile::open(place.path("probability.tif")).expect("a raster");
+    let values = file.read_window(0, file.grid().window()).expect("values");
+    let items = vec![("GLAVITU_PARAMETERS_SHA256".into(), own.clone())];
+    write_floats(place.path("p.tif"), &grid(), &values, &Metadata { items, ..Metadata::default() }).expect("written");
+    for (name, origin) in
+        [("own.json", format!("a test, model {own}")), ("other.json", format!("a test, model {other}"))]
+    {
+        glavitu::evaluate::Calibrator::from_temperature(1.0, origin)
+            .and_then(|c| c.save(place.path(name)))
+            .expect("saved");
+    }
+    let warning = |more: &[(&str, &str)]| {
+        let run = inventory(&place, &[&USUAL[..], &[("-o", "g.gpkg"), ("--probability", "p.tif")], more].concat(), &[]);
+        assert!(run.code == Some(0) && run.out.contains("Expected area"), "{}", run.err);
+        run.err
+    };
+    assert!(warning(&[]).contains("are not calibrated"));
+    assert_eq!(warning(&[("--calibration", "own.json")]), "");
+    assert!(
+        warning(&[("--calibration", "other.json")]).contains("fitted to the model with the parameters cdcdcdcdcdcd")
+    );
 }
 
 #[test]

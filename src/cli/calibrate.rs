@@ -18,7 +18,7 @@ use crate::cli::print_line;
 use crate::dataset::noise::Random;
 use crate::dataset::sampling::{Selection, TileSet};
 use crate::error::Error;
-use crate::evaluate::calibration::MONOTONE_TOLERANCE;
+use crate::evaluate::calibration::{MODEL, MONOTONE_TOLERANCE};
 use crate::evaluate::calibration_samples::{SampleSpool, Samples, SceneSamples, spool_tiles};
 use crate::evaluate::isotonic::fit_isotonic;
 use crate::evaluate::kernel_ridge::{Ridge, fit_kernel_ridge};
@@ -33,6 +33,8 @@ use crate::model::network::inference_graph;
 /// Patches computed at a time, and threads that read them.
 const BATCH: usize = 4;
 const WORKERS: usize = 2;
+/// Fewer pixels than this are worth a warning: accuracies of a tenth of them are off by some 0.05 by chance.
+const FEW: u64 = 1000;
 
 /// Fit a calibrator: from the confidence a model claims to how often it is right.
 ///
@@ -40,12 +42,12 @@ const WORKERS: usize = 2;
 /// without a label do not count. Samples come from tile files (--model, --validation; a model with regions is told each tile's), from a mapped scene
 /// (--confidence, --predicted, --reference; map it without --calibration and --smoothing), or from any other program (--samples).
 ///
-/// Methods: `isotonic` (never lowers the order of confidences, follows any shape), `temperature` (one number, never lowers the order, for few data),
+/// Methods: `isotonic` (never lowers the order of confidences, follows any shape; fitted to the accuracies of 65536 cells of confidence, with straight lines between them), `temperature` (one number, never lowers the order, for few data),
 /// `kernel-ridge` (the published one: Laplacian kernel through the accuracies of 100 bins and (0, 0), (1, 1); it may fall where confidence grows).
 ///
 /// Beside the calibrator C.json go C.svg, a reliability diagram before and after, and C.report.json, with the expected calibration error (ECE) in 10, 15
 /// and 100 equally wide and in 15 and 100 equally full bins, Brier score and negative log-likelihood. On the data it was fitted to, a calibrator looks better than it
-/// is: --hold-out keeps some tiles away from it, or --test scores it on others, and the report says which numbers are which.
+/// is: give it some thousand pixels at least. --hold-out keeps some tiles away from it, or --test scores it on others, and the report says which numbers are which.
 ///
 /// Memory does not grow with the data; predictions wait in a temporary file, four bytes a pixel.
 #[derive(Debug, Args)]
@@ -110,7 +112,7 @@ pub struct CalibrateArgs {
 /// The value of `--method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
-    /// Isotonic regression: the closest function that never falls
+    /// Isotonic regression: the closest steps that never fall, over 65536 cells of confidence, with straight lines between cells in the place of jumps
     Isotonic,
     /// Temperature scaling: logits divided by one number
     Temperature,
@@ -161,6 +163,14 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
             logits.add(sample.logit(), sample.correct);
         }
     })?;
+    if let Samples::Scene(scene) = &sources.fitted
+        && scene.without_confidence() > 0
+    {
+        tracing::warn!(
+            "{} pixels with a class and a label have no confidence and are left out",
+            scene.without_confidence()
+        );
+    }
     let calibrator = args.fit(&before, &logits, &sources.origin)?;
     let mut scores = vec![score("fitted", &mut sources.fitted, &calibrator)?];
     for (name, samples) in [("held_out", &mut sources.held_out), ("test", &mut sources.test)] {
@@ -215,6 +225,7 @@ fn check(args: &CalibrateArgs, more: [&Path; 2]) -> Result<(), Error> {
             "leave out --ridge, or change the method",
         ));
     }
+    check_apart(args)?;
     let read = [&args.model, &args.confidence, &args.predicted, &args.reference];
     let read: Vec<&Path> = read
         .into_iter()
@@ -231,6 +242,25 @@ fn check(args: &CalibrateArgs, more: [&Path; 2]) -> Result<(), Error> {
     [args.output.as_path()].into_iter().chain(more).try_for_each(|output| check_output(output, &read))
 }
 
+/// Refuses test data that the calibrator is fitted to: a file of both, or one in a folder of the other.
+fn check_apart(args: &CalibrateArgs) -> Result<(), Error> {
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let fitted: Vec<PathBuf> = args.validation.iter().chain(&args.samples).map(real).collect();
+    for path in &args.test {
+        let test = real(path);
+        if fitted.iter().any(|fitted| test.starts_with(fitted) || fitted.starts_with(&test)) {
+            let expected = "data that the calibrator is not fitted to";
+            let remedy = "give others, leave out --test, or take --hold-out";
+            return Err(Error::bad_argument(
+                format!("--test {}, which it is fitted to", path.display()),
+                expected,
+                remedy,
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl CalibrateArgs {
     fn fit(&self, samples: &Reliability, logits: &Logits, from: &str) -> Result<Calibrator, Error> {
         if samples.samples() == 0 {
@@ -238,6 +268,11 @@ impl CalibrateArgs {
             return Err(Error::bad_argument("no labelled pixel", "labelled pixels to fit to", remedy));
         }
         let (method, count) = (self.method_name(), samples.samples());
+        if count < FEW {
+            tracing::warn!(
+                "the calibrator is fitted to {count} pixels only, fewer than {FEW}: chance shapes it; give more labelled pixels, or take --method temperature"
+            );
+        }
         let origin = format!("glavitu {} calibrate, {method}, {count} pixels of {from}", env!("CARGO_PKG_VERSION"));
         match self.method {
             Method::Isotonic => fit_isotonic(samples, &origin),
@@ -309,7 +344,7 @@ impl CalibrateArgs {
             fitted: Samples::Spool(fitted),
             held_out: (kept > 0).then_some(Samples::Spool(apart)),
             test: test.map(|[all, _]| Samples::Spool(all)),
-            origin: format!("{}{of}, model {}", names(&self.validation), weights.parameters_sha256()),
+            origin: format!("{}{of}{MODEL}{}", names(&self.validation), weights.parameters_sha256()),
             about: json!({
                 "model": model,
                 "parameters_sha256": weights.parameters_sha256(),

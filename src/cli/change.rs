@@ -24,7 +24,8 @@ use crate::report::{REPORT_FILE, changed};
 /// the N blocks of 3.2 km that have pixels of a glacier, N are drawn with replacement, and in each of them the errors of its pixels at both dates are
 /// drawn (their sum, from a normal distribution with its mean and variance); that 1000 times. The columns before_std_km2, after_std_km2 and change_std_km2
 /// are standard deviations, change_low_km2 and change_high_km2 the 2.5th and 97.5th percentile around the mapped change (not below -before_km2: no
-/// more can be lost than was there), and change_shift_km2 is the change that the confidences foresee on top of the mapped one. Confidences that are not calibrated say nothing of this kind.
+/// more can be lost than was there), and change_shift_km2 is the change that the confidences foresee on top of the mapped one. Confidences that are not calibrated say nothing of this kind: there
+/// are no uncertainties then. Nor has a glacier one with a pixel of known classes without a confidence, and then the total has none.
 ///
 /// Rasters are held in memory: about 16 bytes a pixel.
 #[derive(Debug, Args)]

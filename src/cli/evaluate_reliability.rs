@@ -17,12 +17,14 @@ use crate::report::evaluated::Diagram;
 pub(super) struct Reliabilities {
     as_given: Reliability,
     calibrated: Option<(CalibrationCurve, Reliability)>,
+    /// Pixels of a scene with a class and a label, and without a confidence; they do not count.
+    without_confidence: Option<u64>,
 }
 
 impl Reliabilities {
     pub(super) fn new(calibrator: Option<&Calibrator>) -> Self {
         let calibrated = calibrator.map(|calibrator| (calibrator.curve(), Reliability::new()));
-        Self { as_given: Reliability::new(), calibrated }
+        Self { as_given: Reliability::new(), calibrated, without_confidence: None }
     }
 
     /// The confidence raster of a scene, as it is.
@@ -33,7 +35,9 @@ impl Reliabilities {
         assumed: Option<&Crs>,
     ) -> Result<Self> {
         let mut found = Self::new(None);
-        SceneSamples::open(confidence, predicted, reference, assumed)?.each(&mut |sample| found.add(sample))?;
+        let mut samples = SceneSamples::open(confidence, predicted, reference, assumed)?;
+        samples.each(&mut |sample| found.add(sample))?;
+        found.without_confidence = Some(samples.without_confidence());
         Ok(found)
     }
 
@@ -54,10 +58,14 @@ impl Reliabilities {
     }
 
     pub(super) fn json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "as_given": self.as_given.measures(),
             "calibrated": self.calibrated.as_ref().map(|(_, reliability)| reliability.measures()),
-        })
+        });
+        if let Some(pixels) = self.without_confidence {
+            json["pixels_without_confidence"] = pixels.into();
+        }
+        json
     }
 
     pub(super) fn diagram(&self) -> Diagram {
@@ -82,6 +90,12 @@ impl Reliabilities {
                 number(m.ece_15),
                 number(m.ece_100),
                 number(m.brier)
+            ))?;
+        }
+        if let Some(pixels) = self.without_confidence.filter(|pixels| *pixels > 0) {
+            let counted = self.as_given.samples();
+            print_line(format_args!(
+                "{pixels} pixels with a class and a label have no confidence and do not count there; {counted} do."
             ))?;
         }
         Ok(())

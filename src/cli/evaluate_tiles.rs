@@ -68,6 +68,9 @@ pub(super) fn run(job: &TileJob<'_>) -> Result<()> {
     };
     let tiles = Arc::new(TileSet::open(job.dataset, &selection)?);
     let calibrator = job.calibration.map(Calibrator::load).transpose()?;
+    if let Some(calibrator) = &calibrator {
+        calibrator.warn_of_other_model(&[weights.parameters_sha256()]);
+    }
     let mut reliabilities = Reliabilities::new(calibrator.as_ref());
     let mut counter = TileCounter::new(matches!(config.location, Location::Regions(_)));
     // Groups that cannot be told are known before anything is computed.

@@ -13,12 +13,13 @@ use crate::cli::print_line;
 use crate::error::Error;
 use crate::evaluate::Calibrator;
 use crate::evaluate::area_interval::{BLOCK_M, IntervalSettings, RESAMPLES};
+use crate::evaluate::doubt::Doubt;
 use crate::evaluate::inventory::{Files, Inventory};
 use crate::raster::shapes::writer::check_extension;
 
 /// Split mapped ice by the glaciers of an inventory.
 ///
-/// Writes a row for each glacier: its identifier, its area and that of the reference, what was lost and gained, and the confidence. Ice inside a reference
+/// Writes a row for each glacier (and in the table, last, one for the total): its identifier, its area and that of the reference, what was lost and gained, and the confidence. Ice inside a reference
 /// outline is that glacier's. Ice outside goes to the glacier whose outline it hangs together with: with --dem through a watershed that is flooded from
 /// the outlines, so that divides follow crests; without, to the nearest along the ice. Ice that touches no outline is a glacier new-1, new-2, ... (numbers that
 /// the reference has itself are left out).
@@ -32,7 +33,8 @@ use crate::raster::shapes::writer::check_extension;
 /// 3.2 km all errors are taken to be one and blocks to be independent: area_low_km2 and area_high_km2 are the 2.5th and 97.5th percentile of 10000 areas drawn so, area_std_km2
 /// their standard deviation. Errors that hang together over more than a block are further off: give a larger --block-size for them. Pixels below
 /// 1 % count as no ice, above 99 % as ice. area_inner_km2 and area_outer_km2 are the areas if no pixel of a confidence below 0.95 is ice, and if all of
-/// them are: bounds that leave no error to chance. --bounds writes their outlines.
+/// them are: bounds that leave no error to chance. --bounds writes their outlines. The total is of all pixels of the map, possible ice of no glacier included; it
+/// is told how much that is. A glacier that has or touches a pixel of the map without a probability has no interval, and then the total has none.
 ///
 /// Elevations and confidences on other grids are brought to that of the outlines. Rasters are held in memory: about 16 bytes a pixel (6.4 GB for 20000 x 20000), 24 with intervals.
 #[derive(Debug, Args)]
@@ -58,7 +60,7 @@ pub struct InventoryArgs {
     /// confidence.tif of `glavitu predict`, calibrated
     #[arg(long, value_name = "FILE.tif", value_hint = ValueHint::FilePath, conflicts_with = "probability")]
     confidence: Option<PathBuf>,
-    /// probability.tif of `glavitu predict`: intervals from it, with --calibration; without, it is taken for calibrated
+    /// probability.tif of `glavitu predict`: intervals from it, with --calibration; without, it is taken for calibrated, which that of `glavitu predict` is not
     #[arg(long, value_name = "FILE.tif", value_hint = ValueHint::FilePath)]
     probability: Option<PathBuf>,
     /// A confidence calibrator (see `glavitu calibrate`)
@@ -158,11 +160,18 @@ pub fn run(args: &InventoryArgs) -> Result<()> {
         number("gained_km2"),
     ))?;
     if let Some(doubts) = &inventory.doubts {
-        let (interval, total) = (&doubts.total.interval, &doubts.total);
-        print_line(format_args!(
-            "Expected area {:.2} km2, 95 % between {:.2} and {:.2}; {:.2} without doubtful pixels, {:.2} with all of them",
-            interval.expected_km2, interval.low_km2, interval.high_km2, total.inner_km2, total.outer_km2,
-        ))?;
+        match &doubts.total {
+            Some(Doubt { interval, inner_km2, outer_km2 }) => print_line(format_args!(
+                "Expected area {:.2} km2, 95 % between {:.2} and {:.2}; {inner_km2:.2} without doubtful pixels, {outer_km2:.2} with all of them \
+                 (of which {:.2} expected and {:.2} at most belong to no glacier)",
+                interval.expected_km2,
+                interval.low_km2,
+                interval.high_km2,
+                doubts.unowned_expected_km2,
+                doubts.unowned_outer_km2,
+            ))?,
+            None => print_line("The total has no interval: probabilities or confidences are missing on glaciers")?,
+        }
     }
     print_line(format_args!("See {} and {}", args.output.display(), table.display()))
 }

@@ -19,7 +19,7 @@
 //! | `format` | `glavitu-calibrator` |
 //! | `format_version` | 1; 2 if the kind is points or temperature |
 //! | `curve` | `{"kind": "kernel", "gamma": g, "points": [x...], "coefficients": [a...]}`, `{"kind": "table", "values": [f...]}`, `{"kind": "points", "points": [x...], "values": [f...]}` or `{"kind": "temperature", "temperature": t}` |
-//! | `origin` | where it comes from, for people |
+//! | `origin` | where it comes from, for people; ends with ", model " and the hash of its parameters if a model is known ([`Calibrator::model_sha256`]) |
 //! | `sha256` | see [`Calibrator::sha256`]; checked on reading |
 
 use std::path::Path;
@@ -34,6 +34,8 @@ use crate::evaluate::temperature::{LARGEST_LOGIT, confidence_of_logit, logit_of_
 use crate::model::arrays::{describe, read_file};
 
 const FORMAT: &str = "glavitu-calibrator";
+/// Comes before the hash of a model's parameters in an origin.
+pub const MODEL: &str = ", model ";
 /// The first version, of kernels and tables, and the present one.
 const FORMAT_VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 /// The largest calibrator file that is read.
@@ -284,6 +286,29 @@ impl Calibrator {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The hash of the model's parameters ([`crate::model::Weights::parameters_sha256`]) whose confidence it was fitted to, if `glavitu calibrate` knew the
+    /// model: `origin` ends with it then.
+    #[must_use]
+    pub fn model_sha256(&self) -> Option<&str> {
+        let (_, after) = self.origin.rsplit_once(MODEL)?;
+        let hash = after.get(..64)?;
+        let is_whole = after.get(64..).is_some_and(|rest| rest.is_empty() || rest.starts_with(';'));
+        (is_whole && hash.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hash)
+    }
+
+    /// Warns if it was fitted to another model than those with these hashes of parameters.
+    pub fn warn_of_other_model(&self, models: &[&str]) {
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        if let Some(own) = self.model_sha256().filter(|own| !models.contains(own)) {
+            tracing::warn!(
+                "the calibrator was fitted to the model with the parameters {}..., not to {}...: what it makes of this one's confidence is not known to be right; \
+                 make one with `glavitu calibrate --model`",
+                short(own),
+                short(models.first().copied().unwrap_or_default())
+            );
+        }
     }
 
     /// The form: `kernel`, `table`, `points` or `temperature`.

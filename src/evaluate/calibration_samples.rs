@@ -216,6 +216,7 @@ pub struct SceneSamples {
     grid: Grid,
     predicted: LayerRows,
     reference: LayerRows,
+    without_confidence: u64,
 }
 
 impl SceneSamples {
@@ -256,22 +257,34 @@ impl SceneSamples {
         };
         let predicted = LayerRows::predicted(open(predicted)?, &grid, assumed)?;
         let reference = LayerRows::reference(open(reference)?, &grid, assumed)?;
-        Ok(Self { confidence: file, grid, predicted, reference })
+        Ok(Self { confidence: file, grid, predicted, reference, without_confidence: 0 })
+    }
+
+    /// How many pixels [`SceneSamples::each`] last met that have a class and a label and no confidence.
+    #[must_use]
+    pub fn without_confidence(&self) -> u64 {
+        self.without_confidence
     }
 
     /// Calls `each` for every pixel that has a confidence, a class and a label.
     ///
     /// # Errors
-    /// A file cannot be read, or has other values.
+    /// A file cannot be read, has other values, or no pixel with a class and a label has a confidence.
     pub fn each(&mut self, each: &mut dyn FnMut(&Sample)) -> Result<()> {
+        let (mut with, mut without) = (0_u64, 0_u64);
         for row in (0..self.grid.height).step_by(ROWS) {
             let window = Window { row, col: 0, height: ROWS.min(self.grid.height - row), width: self.grid.width };
             let confidence = self.confidence.read_window(0, window)?;
             let (predicted, reference) = (self.predicted.read(window)?, self.reference.read(window)?);
             for ((c, predicted), reference) in confidence.iter().zip(predicted).zip(reference) {
-                if c.is_nan() || predicted == UNKNOWN || reference == UNKNOWN {
+                if predicted == UNKNOWN || reference == UNKNOWN {
                     continue;
                 }
+                if c.is_nan() {
+                    without += 1;
+                    continue;
+                }
+                with += 1;
                 if !(0.0..=1.0).contains(c) {
                     let remedy = "give confidence.tif of glavitu predict";
                     let path = self.confidence.path();
@@ -279,6 +292,12 @@ impl SceneSamples {
                 }
                 each(&Sample::of_confidence(f64::from(*c), predicted == reference));
             }
+        }
+        self.without_confidence = without;
+        if with == 0 && without > 0 {
+            let found = format!("no confidence for any of {without} pixels with a class and a label");
+            let remedy = "check that the files belong together, and the nodata value";
+            return Err(Error::bad_file(self.confidence.path(), found, "confidences from 0 to 1", remedy));
         }
         Ok(())
     }

@@ -143,3 +143,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_origin_names_the_model() {
+    let hash = "0123456789abcdef".repeat(4);
+    let of =
+        |origin: String| Calibrator::from_temperature(1.0, origin).expect("valid").model_sha256().map(str::to_owned);
+    assert_eq!(of(format!("9 pixels of a.hdf5 (ALP), model {hash}")), Some(hash.clone()));
+    assert_eq!(of(format!("9 pixels of a.hdf5, model {hash}; made monotone")), Some(hash.clone()));
+    for other in ["a test".to_owned(), format!("model {hash}"), format!("a, model {hash}0"), "a, model é".to_owned()] {
+        assert_eq!(of(other.clone()), None, "{other}");
+    }
+    assert_eq!(of(format!("a, model {}", "é".repeat(40))), None);
+}

@@ -12,7 +12,8 @@ use serde_json::{Value as Json, json};
 
 use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
-use crate::evaluate::bootstrap::{Blocks, Moments, RESAMPLES, Spread, Spreads, spreads};
+use crate::evaluate::bootstrap::{RESAMPLES, Spread, Spreads};
+use crate::evaluate::change_doubt::{TOTAL, bootstrap};
 use crate::evaluate::inventory::{Measure, pixel_size, read_band, read_classes, warp_classes};
 use crate::evaluate::layer::{GLACIER, UNKNOWN};
 use crate::evaluate::reference::{Reference, date_of};
@@ -250,7 +251,7 @@ impl Change {
                 }
             }
         }
-        let total = row("total".into(), None, sums, spreads.and_then(|all| all.into_values().next()));
+        let total = row("total".into(), None, sums, spreads.and_then(|all| all.get(&TOTAL).copied()));
         let on_ellipsoid = measure.transformer.is_some();
         drop(measure);
         Ok(Self { grid, kinds, parts, rows, total, dates, not_known, on_ellipsoid })
@@ -503,69 +504,6 @@ fn glaciers(
         rows.push(row(id, glacier.and_then(|glacier| glacier.name.clone()), areas, spread));
     }
     Ok((rows, parts))
-}
-
-/// The spreads by owner; 0 is the total.
-fn bootstrap(
-    files: &Files<'_>,
-    grid: &Grid,
-    kinds: &[u8],
-    territories: &Territories,
-    measure: &Measure<'_>,
-) -> Result<Option<BTreeMap<u32, Spreads>>> {
-    let Some(paths) = files.confidence else { return Ok(None) };
-    let pixel_m = pixel_metres(grid);
-    let blocks = Blocks::new(grid, pixel_m);
-    let mut moments: BTreeMap<u32, BTreeMap<usize, Moments>> = BTreeMap::new();
-    let mut areas: BTreeMap<usize, f64> = BTreeMap::new();
-    for (date, path) in paths.into_iter().enumerate() {
-        let confidence = read_band(path, (files.before, grid), files.assumed_crs)?;
-        if let Some(value) = confidence.iter().find(|value| !value.is_nan() && !(0.0..=1.0).contains(*value)) {
-            let remedy = "give the confidence.tif of glavitu predict";
-            return Err(Error::bad_file(path, format!("the value {value}"), "confidences from 0 to 1", remedy));
-        }
-        // Neighbours share owner and block as a rule, and are gathered before their place is looked up.
-        let mut run = (0, usize::MAX, Moments::default());
-        let mut km2 = 0.0;
-        let mut put = |(owner, block, sum): (u32, usize, Moments)| {
-            for owner in [Some(0), Some(owner).filter(|owner| *owner != 0)].into_iter().flatten() {
-                *moments.entry(owner).or_default().entry(block).or_default() += sum;
-            }
-        };
-        for (i, (kind, confidence)) in kinds.iter().zip(&confidence).enumerate() {
-            if *kind == kind::UNKNOWN {
-                continue;
-            }
-            let (owner, block) = (territories.owner(i).0, blocks.of(i));
-            if (owner, block) != (run.0, run.1) {
-                if run.1 != usize::MAX {
-                    put(run);
-                }
-                run = (owner, block, Moments::default());
-                // One area for all pixels of a block: they differ by less than the confidences are exact.
-                km2 = match areas.get(&block) {
-                    Some(km2) => *km2,
-                    None => {
-                        let km2 = pixel_km2(grid, i, measure)?;
-                        areas.insert(block, km2);
-                        km2
-                    }
-                };
-            }
-            let is_ice = match date {
-                0 => matches!(*kind, kind::STABLE | kind::LOST),
-                _ => matches!(*kind, kind::STABLE | kind::GAINED),
-            };
-            run.2.add(date, km2, is_ice, *confidence);
-        }
-        if run.1 != usize::MAX {
-            put(run);
-        }
-    }
-    // Streams of their own make the numbers of one glacier independent of the others.
-    Ok(Some(
-        moments.par_iter().map(|(owner, blocks)| (*owner, spreads(blocks, files.seed, u64::from(*owner)))).collect(),
-    ))
 }
 
 /// The sides of a pixel in metres.

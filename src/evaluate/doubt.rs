@@ -63,14 +63,31 @@ struct Bound {
 /// How sure a map is, glacier by glacier and in all.
 #[derive(Debug, Clone)]
 pub struct Doubts {
-    /// By the owner's number less 1.
-    pub glaciers: Vec<Doubt>,
-    /// Of all pixels.
-    pub total: Doubt,
+    /// By the owner's number less 1; `None` where a pixel of the glacier's ground, or beside it, has no probability.
+    pub glaciers: Vec<Option<Doubt>>,
+    /// Of all pixels with a probability; `None` if that of a glacier is.
+    pub total: Option<Doubt>,
+    /// What of the total's expected area is no glacier's: possible ice apart from all glaciers, in km2.
+    pub unowned_expected_km2: f64,
+    /// What of the total's largest area is no glacier's, in km2.
+    pub unowned_outer_km2: f64,
+    /// Ground that the map knows and for which there is no probability.
+    pub blank: Blank,
     /// What probabilities below [`SURE`] would add to the expected total, in km2.
     pub unlikely_km2: f64,
     settings: IntervalSettings,
     bounds: Vec<Bound>,
+}
+
+/// Pixels of a map for which there is no probability.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Blank {
+    /// All of them, in km2.
+    pub km2: f64,
+    /// Those that are mapped as glacier.
+    pub ice_km2: f64,
+    /// Glaciers that have or touch one.
+    pub glaciers: usize,
 }
 
 /// What is summed up while pixels are gone through.
@@ -130,8 +147,8 @@ impl Blocks {
 }
 
 impl Doubts {
-    /// Goes through the pixels. `classes` and `probability` have one value each for every pixel of the grid; a pixel with a class and without a probability
-    /// is sure. `territories` grow by what is possibly ice. With `bounds`, outlines are made too.
+    /// Goes through the pixels. `classes` and `probability` have one value each for every pixel of the grid. Nothing is said of a glacier that has or touches a
+    /// pixel with a class and without a probability, nor of the total then. `territories` grow by what is possibly ice. With `bounds`, outlines are made too.
     ///
     /// # Errors
     /// An outline lies outside its projection's domain.
@@ -143,13 +160,16 @@ impl Doubts {
         settings: IntervalSettings,
         bounds: bool,
     ) -> Result<Self> {
-        let value = |i: usize| match (classes.get(i).copied().unwrap_or(UNKNOWN), probability.get(i).copied()) {
-            (UNKNOWN, _) => f32::NAN,
-            (_, Some(p)) if !p.is_nan() => p,
-            (class, _) => f32::from(u8::from(class == GLACIER)),
+        let class = |i: usize| classes.get(i).copied().unwrap_or(UNKNOWN);
+        let value = |i: usize| match class(i) {
+            UNKNOWN => f32::NAN,
+            _ => probability.get(i).copied().unwrap_or(f32::NAN),
         };
         territories.grow(|i| effective(f64::from(value(i))) > 0.0);
         let windows = territories.windows();
+        let mut is_known = vec![true; windows.len()];
+        let mut blank = Blank::default();
+        let (mut unowned_expected_km2, mut unowned_outer_km2) = (0.0, 0.0);
         let blocks = Blocks::new(grid, settings.block_m, (0, 0));
         let mut glaciers = vec![Sums::default(); windows.len()];
         let (mut total, mut unlikely_km2) = (Sums::default(), 0.0);
@@ -157,8 +177,7 @@ impl Doubts {
         let mut areas: BTreeMap<usize, f64> = BTreeMap::new();
         let mut last = (usize::MAX, 0.0);
         for i in 0..grid.len() {
-            let p = value(i);
-            if p.is_nan() {
+            if class(i) == UNKNOWN {
                 continue;
             }
             let (row, col) = (i / grid.width, i % grid.width);
@@ -174,7 +193,18 @@ impl Doubts {
                 };
                 last = (block, km2);
             }
-            let km2 = last.1;
+            let (km2, p) = (last.1, value(i));
+            if p.is_nan() {
+                blank.km2 += km2;
+                blank.ice_km2 += if class(i) == GLACIER { km2 } else { 0.0 };
+                for pixel in with_neighbours(grid, row, col) {
+                    let owner = (territories.owner(pixel).0 as usize).checked_sub(1);
+                    if let Some(is_known) = owner.and_then(|n| is_known.get_mut(n)) {
+                        *is_known = false;
+                    }
+                }
+                continue;
+            }
             total.add(block, km2, p);
             if effective(f64::from(p)) == 0.0 {
                 unlikely_km2 += km2 * f64::from(p);
@@ -182,10 +212,15 @@ impl Doubts {
             let owner = (territories.owner(i).0 as usize).checked_sub(1);
             if let Some((sums, Some(window))) = owner.and_then(|n| Some((glaciers.get_mut(n)?, windows.get(n)?))) {
                 sums.add(blocks.from((window.row, window.col)).of(row, col), km2, p);
+            } else {
+                unowned_expected_km2 += km2 * effective(f64::from(p));
+                unowned_outer_km2 += if is_outer(p) { km2 } else { 0.0 };
             }
         }
+        blank.glaciers = is_known.iter().filter(|is_known| !**is_known).count();
         let mapped: Vec<Bound> = if bounds {
             let all: Result<Vec<Vec<Bound>>> = (windows.par_iter().enumerate())
+                .filter(|(owner, _)| is_known.get(*owner) == Some(&true))
                 .map(|(owner, window)| outline(territories, owner, *window, measure, &value))
                 .collect();
             all?.into_iter().flatten().collect()
@@ -193,19 +228,36 @@ impl Doubts {
             Vec::new()
         };
         // Streams of their own make the numbers of one glacier independent of the others.
-        let glaciers = glaciers.par_iter().enumerate().map(|(n, sums)| sums.doubt(&settings, n as u64 + 1)).collect();
-        let total = total.doubt(&settings, 0);
-        Ok(Self { glaciers, total, unlikely_km2, settings, bounds: mapped })
+        let doubt =
+            |(n, (sums, is_known)): (usize, (&Sums, &bool))| is_known.then(|| sums.doubt(&settings, n as u64 + 1));
+        let glaciers = glaciers.par_iter().zip(&is_known).enumerate().map(doubt).collect();
+        let total = (blank.glaciers == 0).then(|| total.doubt(&settings, 0));
+        Ok(Self {
+            glaciers,
+            total,
+            unowned_expected_km2,
+            unowned_outer_km2,
+            blank,
+            unlikely_km2,
+            settings,
+            bounds: mapped,
+        })
     }
 
     /// The total and how it was found.
     #[must_use]
     pub fn json(&self, mapped_km2: f64) -> Json {
-        let mut total = numbers(&self.total);
+        let mut total = numbers(self.total.as_ref());
+        let unowned = |km2: f64| self.total.is_some().then_some(km2);
+        total.insert("no_glacier_expected_km2".into(), json!(unowned(self.unowned_expected_km2)));
+        total.insert("no_glacier_outer_km2".into(), json!(unowned(self.unowned_outer_km2)));
         total.insert("area_km2".into(), json!(mapped_km2));
         total.insert("left_out_km2".into(), json!(self.unlikely_km2));
         json!({
             "total": total,
+            "without_value_km2": self.blank.km2,
+            "glacier_without_value_km2": self.blank.ice_km2,
+            "glaciers_without_interval": self.blank.glaciers,
             "block_size_m": self.settings.block_m,
             "resamples": self.settings.resamples,
             "seed": self.settings.seed,
@@ -215,9 +267,22 @@ impl Doubts {
         })
     }
 
-    /// Warns of a map that is far from what the probabilities foresee.
+    /// Warns of ground without probabilities, and of a map that is far from what they foresee.
     pub(super) fn warn(&self, path: &Path, mapped_km2: f64) {
-        let expected = self.total.interval.expected_km2;
+        let Blank { km2, ice_km2, glaciers } = self.blank;
+        if km2 > 0.0 {
+            let share = 100.0 * ice_km2 / mapped_km2.max(ice_km2).max(f64::MIN_POSITIVE);
+            let so = match glaciers {
+                0 => "they touch no glacier and count for nothing".to_owned(),
+                n => format!("the intervals of the {n} glaciers that they touch, and of the total, are left empty"),
+            };
+            tracing::warn!(
+                "{}: it has no value for {km2:.2} km2 of the map, of which {ice_km2:.2} are mapped as glacier ({share:.1} % of it); {so}",
+                path.display()
+            );
+        }
+        let Some(total) = &self.total else { return };
+        let expected = total.interval.expected_km2;
         if (expected - mapped_km2).abs() > ODD * mapped_km2.max(f64::MIN_POSITIVE) && expected + mapped_km2 > 0.0 {
             tracing::warn!(
                 "{}: {mapped_km2:.2} km2 are mapped, and its values foresee {expected:.2}: are they calibrated for this place?",
@@ -256,9 +321,23 @@ impl Doubts {
     }
 }
 
-/// Numbers by name.
-pub(super) fn numbers(doubt: &Doubt) -> serde_json::Map<String, Json> {
-    COLUMNS.iter().zip(doubt.values()).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+/// Numbers by name; none where nothing is known.
+pub(super) fn numbers(doubt: Option<&Doubt>) -> serde_json::Map<String, Json> {
+    let values = doubt.map_or([None; 6], |doubt| doubt.values().map(Some));
+    COLUMNS.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+/// A pixel and those across its edges.
+fn with_neighbours(grid: &Grid, row: usize, col: usize) -> impl Iterator<Item = usize> {
+    let (width, height) = (grid.width, grid.height);
+    let around = [
+        Some((row, col)),
+        row.checked_sub(1).map(|row| (row, col)),
+        col.checked_sub(1).map(|col| (row, col)),
+        (row + 1 < height).then_some((row + 1, col)),
+        (col + 1 < width).then_some((row, col + 1)),
+    ];
+    around.into_iter().flatten().map(move |(row, col)| row * width + col)
 }
 
 fn outline(
@@ -319,6 +398,32 @@ impl Belief<'_> {
             }
         })
     }
+}
+
+/// Refuses values of which none lies where the map has data.
+pub(super) fn check_any_value(path: &Path, mut known: impl Iterator<Item = f32>) -> Result<()> {
+    if known.any(|value| !value.is_nan()) {
+        return Ok(());
+    }
+    let remedy = "check that the files belong together, and the nodata value";
+    Err(Error::bad_file(path, "no value where the map has data", "a value for every pixel of the map", remedy))
+}
+
+/// Warns of probabilities that nothing calibrates, and of a calibrator of another model than theirs, where their file tells.
+pub(super) fn warn_of_probabilities(path: &Path, calibrator: Option<&Calibrator>) -> Result<()> {
+    let items = RasterFile::open(path)?.items();
+    let models = ["GLAVITU_PARAMETERS_SHA256", "GLAVITU_ENSEMBLE_PARAMETERS_SHA256"]
+        .map(|key| items.iter().filter(move |(name, _)| name == key).flat_map(|(_, value)| value.split_whitespace()));
+    let models: Vec<&str> = models.into_iter().flatten().collect();
+    match calibrator {
+        _ if models.is_empty() => {}
+        Some(calibrator) => calibrator.warn_of_other_model(&models),
+        None => tracing::warn!(
+            "{}: the probabilities of `glavitu predict` are not calibrated, so intervals may be too narrow or too wide; give --calibration",
+            path.display()
+        ),
+    }
+    Ok(())
 }
 
 /// Whether a raster of confidences says that it is not calibrated.

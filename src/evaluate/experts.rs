@@ -235,7 +235,7 @@ impl OutlineComparison {
                     for outline in outlines {
                         polygons.extend(here.place(&outline.polygons)?);
                     }
-                    let area = outlines.iter().map(|outline| outline.area_km2).sum();
+                    let area = outlines.iter().fold(0.0, |sum, outline| sum + outline.area_km2);
                     Ok(Boundary::new(&polygons).map(|boundary| (boundary, area)))
                 };
                 let (predicted, predicted_km2) = match placed(matched.of_glacier.get(&number))? {
@@ -261,7 +261,7 @@ impl OutlineComparison {
             spacing_m: spacing,
             matching: matched.how,
             unmatched_outlines: matched.others.len(),
-            unmatched_km2: matched.others.iter().map(|outline| outline.area_km2).sum(),
+            unmatched_km2: matched.others.iter().fold(0.0, |sum, outline| sum + outline.area_km2),
             not_whole: cut.into_iter().map(|(_, outline)| outline.id.clone()).collect(),
             totals: totals.collect(),
             spread: found.iter().filter_map(|found| found.spread.clone()).collect(),
@@ -349,7 +349,7 @@ fn spread(planar: &Planar, outline: &Outline, rows: &[GlacierDeviation], spacing
 
 fn total(number: usize, file: &Path, matching: Matching, unmatched: usize, found: &[Found]) -> TotalDeviation {
     let own = || found.iter().flat_map(|found| &found.rows).filter(|row| row.expert == number + 1);
-    let sum = |value: &dyn Fn(&GlacierDeviation) -> f64| own().map(value).sum::<f64>();
+    let sum = |value: &dyn Fn(&GlacierDeviation) -> f64| own().map(value).fold(0.0, |sum, value| sum + value);
     let mut measured = Measured::default();
     for one in found.iter().filter_map(|found| found.measured.get(number)?.as_ref()) {
         measured.merge(one);

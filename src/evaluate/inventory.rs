@@ -12,7 +12,7 @@ use crate::atomic_file::StagedFiles;
 use crate::error::{Error, Result};
 use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::calibration::Calibrator;
-use crate::evaluate::doubt::{Belief, COLUMNS, Doubt, Doubts, is_raw, numbers};
+use crate::evaluate::doubt::{Belief, COLUMNS, Doubt, Doubts, check_any_value, is_raw, numbers, warn_of_probabilities};
 use crate::evaluate::layer::{GLACIER, Source, UNKNOWN, with_crs};
 use crate::evaluate::reference::Reference;
 use crate::evaluate::table::csv;
@@ -75,8 +75,10 @@ pub struct Row {
     pub min_confidence: Option<f64>,
     /// Pixels of ice.
     pub pixels: u64,
-    /// How sure the area is, where calibrated confidences or probabilities are known.
+    /// How sure the area is, where calibrated confidences or probabilities are known of all its ground.
     pub doubt: Option<Doubt>,
+    /// Pixels of ice with a confidence.
+    confident: u64,
     /// Its number among the owners of ground, less 1.
     owner: usize,
 }
@@ -164,6 +166,7 @@ impl Inventory {
                     min_confidence: (counts.confident > 0).then_some(counts.lowest),
                     pixels: counts.ice,
                     doubt: None,
+                    confident: counts.confident,
                     owner: number,
                 }))
             })
@@ -172,10 +175,10 @@ impl Inventory {
         let not_seen = rows.iter().take(references).filter(|row| row.is_none()).count();
         let new = rows.iter().skip(references).flatten().count();
         let on_ellipsoid = measure.transformer.is_some();
-        let mapped_km2 = rows.iter().flatten().map(|row| row.area_km2).sum();
+        let mapped_km2 = rows.iter().flatten().map(|row| row.area_km2).fold(0.0, |sum, km2| sum + km2);
         let doubts = doubts(files, &grid, &mut territories, &classes, confidence, &measure, mapped_km2)?;
         for row in rows.iter_mut().flatten() {
-            row.doubt = doubts.as_ref().and_then(|doubts| doubts.glaciers.get(row.owner).copied());
+            row.doubt = doubts.as_ref().and_then(|doubts| doubts.glaciers.get(row.owner).copied().flatten());
         }
         drop(measure);
         Ok(Self { rows: rows.into_iter().flatten().collect(), not_seen, doubts, new, on_ellipsoid, grid })
@@ -184,7 +187,7 @@ impl Inventory {
     /// Totals and all rows, without outlines.
     #[must_use]
     pub fn summary(&self) -> Json {
-        let sum = |value: &dyn Fn(&Row) -> f64| self.rows.iter().map(value).sum::<f64>();
+        let sum = |value: &dyn Fn(&Row) -> f64| self.sum(value);
         let rows: Vec<Json> = self
             .rows
             .iter()
@@ -201,8 +204,8 @@ impl Inventory {
                     "min_confidence": row.min_confidence,
                     "pixels": row.pixels,
                 });
-                if let (Some(object), Some(doubt)) = (json.as_object_mut(), &row.doubt) {
-                    object.extend(numbers(doubt));
+                if let (Some(object), Some(_)) = (json.as_object_mut(), &self.doubts) {
+                    object.extend(numbers(row.doubt.as_ref()));
                 }
                 json
             })
@@ -225,7 +228,37 @@ impl Inventory {
         summary
     }
 
-    /// Stages the polygons (the format is that of the name), a table `.csv` and a style `.qml` beside them.
+    /// A sum over the rows. It begins at 0, as the sum of nothing is -0.
+    fn sum(&self, value: &dyn Fn(&Row) -> f64) -> f64 {
+        self.rows.iter().map(value).fold(0.0, |sum, value| sum + value)
+    }
+
+    /// The last line of the table: sums, the mean and least confidence of all ice, and the interval of the total.
+    fn total(&self) -> Vec<Value> {
+        let real = |value: Option<f64>| value.map_or(Value::Null, Value::Real);
+        let mut known = self.rows.iter().filter_map(|row| row.reference_km2).peekable();
+        let has_reference = known.peek().is_some();
+        let reference = known.fold(0.0, |sum, km2| sum + km2);
+        let confident: u64 = self.rows.iter().map(|row| row.confident).sum();
+        let means = self.sum(&|row| row.mean_confidence.map_or(0.0, |mean| mean * row.confident as f64));
+        let pixels: u64 = self.rows.iter().map(|row| row.pixels).sum();
+        let mut values = vec![
+            Value::Text("total".into()),
+            Value::Null,
+            Value::Real(self.sum(&|row| row.area_km2)),
+            real(has_reference.then_some(reference)),
+            Value::Real(self.sum(&|row| row.seen_km2)),
+            Value::Real(self.sum(&|row| row.lost_km2)),
+            Value::Real(self.sum(&|row| row.gained_km2)),
+            real((confident > 0).then(|| means / confident as f64)),
+            real(self.rows.iter().filter_map(|row| row.min_confidence).min_by(f64::total_cmp)),
+            Value::Integer(i64::try_from(pixels).unwrap_or(i64::MAX)),
+        ];
+        values.extend(self.doubts.iter().flat_map(|doubts| doubt_values(doubts.total.as_ref())));
+        values
+    }
+
+    /// Stages the polygons (the format is that of the name), a table `.csv` with a line for each and the total, and a style `.qml` beside them.
     ///
     /// # Errors
     /// The format is not known or has no place for the polygons, or a file cannot be written.
@@ -263,12 +296,13 @@ impl Inventory {
                 real(row.min_confidence),
                 Value::Integer(i64::try_from(row.pixels).unwrap_or(i64::MAX)),
             ];
-            values.extend(row.doubt.iter().flat_map(Doubt::values).map(Value::Real));
+            values.extend(self.doubts.iter().flat_map(|_| doubt_values(row.doubt.as_ref())));
             let polygons: Vec<Polygon<f64>> = row.outlines.iter().map(|polygon| polygon.to_map(&self.grid)).collect();
             writer.add(&polygons, &values)?;
             rows.push(values);
         }
         writer.finish(staged)?;
+        rows.push(self.total());
         staged.stage_bytes(target.with_extension("csv"), csv(&columns, &rows).as_bytes())?;
         write_style(target, staged)
     }
@@ -284,6 +318,11 @@ impl Inventory {
     }
 }
 
+/// The values of [`COLUMNS`], empty where nothing is known.
+fn doubt_values(doubt: Option<&Doubt>) -> [Value; 6] {
+    doubt.map_or([const { Value::Null }; 6], |doubt| doubt.values().map(Value::Real))
+}
+
 /// How sure the areas are, where something is known of that.
 fn doubts(
     files: &Files<'_>,
@@ -296,6 +335,7 @@ fn doubts(
 ) -> Result<Option<Doubts>> {
     let (path, probability) = if let Some(path) = files.probability {
         let values = read_band(path, (files.outlines, grid), files.assumed_crs)?;
+        warn_of_probabilities(path, files.calibrator)?;
         (path, Belief::Probability(&values, files.calibrator).probabilities(path, classes)?)
     } else if let Some((path, values)) = files.confidence.zip(confidence) {
         if is_raw(path)? {
@@ -318,6 +358,8 @@ fn doubts(
     } else {
         return Ok(None);
     };
+    let known = classes.iter().zip(&probability).filter(|(class, _)| **class != UNKNOWN);
+    check_any_value(path, known.map(|(_, p)| *p))?;
     let doubts = Doubts::new(grid, territories, (classes, &probability), measure, files.interval, files.bounds)?;
     doubts.warn(path, mapped_km2);
     Ok(Some(doubts))

@@ -19,6 +19,7 @@ pub mod calibration;
 pub mod calibration_pickle;
 pub mod calibration_samples;
 pub mod change;
+mod change_doubt;
 pub mod confusion;
 pub mod distance;
 pub mod doubt;

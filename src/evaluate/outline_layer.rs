@@ -249,7 +249,8 @@ fn blamed(path: &Path, error: Error) -> Error {
 }
 
 fn area_km2(polygons: &[Polygon<f64>], to_earth: Option<&Transformer>) -> Result<f64> {
-    polygons.iter().map(|polygon| area(polygon, to_earth).map(|area| area.km2())).sum()
+    // From 0, as the sum of nothing is -0.
+    polygons.iter().try_fold(0.0, |sum, polygon| Ok(sum + area(polygon, to_earth)?.km2()))
 }
 
 /// Polygons with every vertex moved.

@@ -127,7 +127,8 @@ impl Reference {
         let transformer = crs.map(Transformer::to_longitude_latitude).transpose()?;
         let areas: Result<Vec<f64>> =
             glacier.polygons.iter().map(|polygon| area(polygon, transformer.as_ref()).map(|area| area.km2())).collect();
-        Ok(areas?.into_iter().sum())
+        // From 0, as the sum of nothing is -0.
+        Ok(areas?.into_iter().fold(0.0, |sum, km2| sum + km2))
     }
 }
 

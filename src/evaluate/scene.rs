@@ -473,7 +473,8 @@ impl OutlineAreas {
         let rest = outliner.finish()?;
         self.measure(grid, &rest)?;
         self.areas.sort_by_key(|(start, _)| *start);
-        Ok(self.areas.into_iter().map(|(_, km2)| km2).sum())
+        // From 0, as the sum of nothing is -0.
+        Ok(self.areas.into_iter().fold(0.0, |sum, (_, km2)| sum + km2))
     }
 }
 

@@ -63,6 +63,9 @@ impl<'a> Engine<'a> {
             None => Vec::new(),
         };
         let calibrator = args.calibrator()?;
+        if let Some(calibrator) = &calibrator {
+            calibrator.warn_of_other_model(&models.iter().map(Weights::parameters_sha256).collect::<Vec<_>>());
+        }
         let curve = calibrator.as_ref().map(Calibrator::curve);
         Ok(Self { args, models, dropout, calibrator, curve, ready: None })
     }

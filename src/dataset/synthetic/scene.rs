@@ -161,7 +161,7 @@ impl SyntheticScene {
             "sun_azimuth_degrees": tenths(sun.azimuth.to_degrees()),
             "outlines": self.outlines.len(),
             "glacier_pixels": self.tile.glacier.iter().filter(|g| **g).count(),
-            "glacier_area_km2": self.outlines.iter().map(|o| o.area.km2()).sum::<f64>(),
+            "glacier_area_km2": self.outlines.iter().fold(0.0, |sum, o| sum + o.area.km2()),
         })
     }
 
