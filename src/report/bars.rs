@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::evaluate::table::fixed;
 use crate::svg::{escape, tick_label, tick_step};
 
 const WIDTH: f64 = 720.0;
@@ -80,11 +81,11 @@ impl Bars {
             let class = if value < 0.0 { "bar negative" } else { "bar" };
             let _ = writeln!(
                 svg,
-                "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\"/><text x=\"{:.1}\" y=\"{:.1}\">{value:.*}</text>",
+                "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 to - from,
                 to + 6.0,
                 top + 13.0,
-                self.decimals
+                fixed(value, self.decimals)
             );
         }
         let _ = write!(svg, "<path d=\"M{0:.1} 0V{bottom:.1}\" class=\"axis\"/></svg>", x(0.0));
@@ -95,7 +96,7 @@ impl Bars {
     /// The values for who does not see them.
     fn in_words(&self) -> String {
         let one = |(name, value): &(String, Option<f64>)| match value {
-            Some(value) => format!("{name} {value:.0$}", self.decimals),
+            Some(value) => format!("{name} {}", fixed(*value, self.decimals)),
             None => format!("{name} unknown"),
         };
         self.bars.iter().map(one).collect::<Vec<_>>().join(", ")

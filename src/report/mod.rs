@@ -22,6 +22,7 @@ use std::path::Path;
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};
+use crate::evaluate::table::fixed;
 use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::table::Table;
@@ -217,7 +218,7 @@ fn escape_lines(text: &str) -> String {
 /// A number with a unit, or a word where there is none.
 #[must_use]
 pub fn or_undefined(value: Option<f64>, decimals: usize, unit: &str) -> String {
-    value.map_or_else(|| "undefined".to_owned(), |value| format!("{value:.decimals$}{unit}"))
+    value.map_or_else(|| "undefined".to_owned(), |value| format!("{}{unit}", fixed(value, decimals)))
 }
 
 #[cfg(test)]

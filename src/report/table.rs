@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::evaluate::table::fixed;
 use crate::raster::geopackage::{self, ColumnType, Value};
 use crate::svg::escape;
 
@@ -175,7 +176,7 @@ impl Column {
     fn cell(&self, cell: &Cell) -> String {
         let (value, shown) = match cell {
             Cell::Text(text) => (escape(text), escape(text)),
-            Cell::Number(number) => (number.to_string(), format!("{number:.0$}", self.decimals.unwrap_or(3))),
+            Cell::Number(number) => (number.to_string(), fixed(*number, self.decimals.unwrap_or(3))),
             Cell::Empty => (String::new(), "\u{2013}".to_owned()),
         };
         let class = match (self.decimals, cell) {
