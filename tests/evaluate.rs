@@ -388,3 +388,49 @@ fn many_rows() {
     let area = found["area_km2"]["predicted"].as_f64().expect("a number");
     assert!((area / expected - 1.0).abs() < 1e-3, "{area} instead of about {expected}");
 }
+
+#[test]
+fn gaps_are_kept() {
+    let place = Workplace::new();
+    let counts = r#""confusion": {"tp": 1, "fp": 0, "fn": 0, "tn": 0}"#;
+    for (folder, iou) in [("all", 0.75), ("without_alp", 0.5), ("the_same", 0.750_000_1)] {
+        fs::create_dir(place.path(folder)).expect("made");
+        let text = format!(r#"{{"kind": "scene", "iou": {iou}, {counts}}}"#);
+        fs::write(place.path(folder).join("evaluation.json"), text).expect("written");
+    }
+    let files = ["all", "without_alp", "the_same"].map(|folder| place.at(&format!("{folder}/evaluation.json")));
+    let compare = |more: &[&str]| {
+        let mut args = vec!["evaluate".to_owned(), "--compare".to_owned()];
+        args.extend(files.iter().cloned());
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        glavitu(&args)
+    };
+    let run = compare(&["--report", "-o", &place.at("gaps")]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(run.out.contains("gaps.csv") && !run.out.contains("-0.000"), "{}", run.out);
+    let table = fs::read_to_string(place.path("gaps/gaps.csv")).expect("a table");
+    assert!(table.starts_with("evaluation,region_input,group_by,kind,group,iou_first,iou_here,gap\n"), "{table}");
+    assert!(table.contains("without_alp/evaluation.json,none,all,other,,0.75,0.5,0.25\n"), "{table}");
+    let found: Value =
+        serde_json::from_slice(&fs::read(place.path("gaps/evaluation.json")).expect("a file")).expect("JSON");
+    assert_eq!((&found["kind"], &found["rows"][0]["gap"]), (&"gaps".into(), &0.25.into()));
+    let page = fs::read_to_string(place.path("gaps/report.html")).expect("a page");
+    for text in ["Generalisation gaps", "<svg", "+0.250", "without_alp", "IoU 0.750 first, 0.500 here"] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains(">-0.000"));
+    // A page needs a folder, and no input is replaced.
+    assert_eq!(compare(&["--report"]).code, Some(2));
+    let run = compare(&["-o", &place.at("all")]);
+    assert!(run.code == Some(2) && run.err.contains("a file that is read"), "{}", run.err);
+}
+
+#[test]
+fn what_belongs_to_other_inputs() {
+    let run = glavitu(&["evaluate", "--model", "m.safetensors"].map(str::to_owned));
+    assert!(run.code == Some(2) && run.err.contains("--dataset") && !run.err.contains("--predicted <"), "{}", run.err);
+    let scene = ["evaluate", "--predicted", "a.tif", "--reference", "b.tif", "--calibration", "c.json"];
+    let run = glavitu(&scene.map(str::to_owned));
+    assert!(run.code == Some(2) && run.err.contains("--calibration without --dataset"), "{}", run.err);
+    assert!(run.err.contains("--confidence FILE.tif"), "{}", run.err);
+}

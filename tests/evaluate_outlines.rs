@@ -197,6 +197,129 @@ fn a_map_in_pixels() {
     refused(&place, "map.tif", &["expert.geojson"], &[], "shows no glacier of the reference whole");
 }
 
+/// Polygons with any attributes.
+fn write_with(place: &Workplace, name: &str, glaciers: &[(Value, Value)]) {
+    let features: Vec<Value> = glaciers
+        .iter()
+        .map(|(properties, coordinates)| {
+            let geometry = json!({ "type": "Polygon", "coordinates": coordinates });
+            json!({ "type": "Feature", "properties": properties, "geometry": geometry })
+        })
+        .collect();
+    let crs = json!({ "type": "name", "properties": { "name": "EPSG:32611" } });
+    let text = json!({ "type": "FeatureCollection", "crs": crs, "features": features });
+    fs::write(place.path(name), text.to_string()).expect("written");
+}
+
+#[test]
+fn running_numbers_are_no_identifiers() {
+    let place = Workplace::new();
+    let (one, other) = (square(0.0, 0.0, 1000.0), square(7000.0, 0.0, 1000.0));
+    let numbered = |id: i64| json!({ "glacier_id": id });
+    // The same two glaciers, numbered in another order.
+    write_with(&place, "first.geojson", &[(numbered(1), one.clone()), (numbered(2), other.clone())]);
+    write_with(&place, "second.geojson", &[(numbered(1), other.clone()), (numbered(2), one.clone())]);
+    let found = numbers(&place, "second.geojson", &["first.geojson"], &[]);
+    assert_eq!((&found["matching"], &found["apart"]), (&"overlap".into(), &0.into()));
+    close(&found["totals"][0]["distances"]["hausdorff_m"], 0.0, 1e-9);
+    // As written by the program, with some deleted by hand.
+    let outline = |id: i64| json!({ "glacier_id": id, "area_km2": 1.0, "perimeter_km": 4.0, "pixels": 100 });
+    write_with(&place, "few.geojson", &[(outline(2), one.clone()), (outline(9), other.clone())]);
+    let found = numbers(&place, "few.geojson", &["second.geojson"], &[]);
+    close(&found["totals"][0]["distances"]["hausdorff_m"], 0.0, 1e-9);
+    // They count where they are named, or are no running numbers; then what is apart is told.
+    let named = evaluate(&place, "second.geojson", &["first.geojson"], &["--id-column", "glacier_id"]);
+    assert_eq!(named.code, Some(0), "{}", named.err);
+    assert!(named.out.contains("by identifier") && named.out.contains("2 predicted outlines have"), "{}", named.out);
+    assert!(named.err.contains("2 of 2 glaciers have the identifier of one that lies elsewhere"), "{}", named.err);
+    write_with(&place, "a.geojson", &[(numbered(4), one.clone()), (numbered(8), other.clone())]);
+    write_with(&place, "b.geojson", &[(numbered(8), one.clone()), (numbered(4), one)]);
+    let found = numbers(&place, "b.geojson", &["a.geojson"], &[]);
+    assert_eq!((&found["matching"], &found["apart"]), (&"identifier".into(), &1.into()));
+    // A map is split by the reference, whatever its identifiers are.
+    let crs = Crs::from_epsg(32611).expect("a registered code");
+    let grid =
+        Grid { width: 150, height: 150, transform: [10.0, 0.0, 499_800.0, 0.0, -10.0, 5_781_200.0], crs: Some(crs) };
+    let classes: Vec<u8> =
+        (0..150 * 150).map(|i| u8::from((20..120).contains(&(i % 150)) && (20..120).contains(&(i / 150)))).collect();
+    write_bytes(place.path("map.tif"), &grid, &classes, 255, &Metadata::default()).expect("written");
+    let found = numbers(&place, "map.tif", &["first.geojson"], &[]);
+    assert_eq!((&found["matching"], &found["not_whole"]), (&"identifier".into(), &json!(["2"])));
+    close(&found["glaciers"][0]["distances"]["hausdorff_m"], 0.0, 1e-6);
+    // An attribute that no file has is a mistake.
+    refused(&place, "b.geojson", &["a.geojson"], &["--id-column", "nope"], "--id-column nope, which no file has");
+    refused(&place, "map.tif", &["first.geojson"], &["--id-column", "nope"], "nope");
+}
+
+#[test]
+fn polygons_that_cross_themselves() {
+    let place = Workplace::new();
+    let at = |x: f64, y: f64| json!([500_000.0 + x, 5_780_000.0 + y]);
+    let tie = json!([[at(0.0, 0.0), at(1000.0, 1000.0), at(1000.0, 0.0), at(0.0, 1000.0), at(0.0, 0.0)]]);
+    write(&place, "mine.geojson", &[(Some("A"), square(0.0, 0.0, 1000.0)), (Some("B"), square(3000.0, 0.0, 500.0))]);
+    write(&place, "tie.geojson", &[(Some("A"), tie), (Some("B"), square(3000.0, 0.0, 500.0))]);
+    let run = evaluate(&place, "mine.geojson", &["tie.geojson"], &["--report", "-o", &place.at("result")]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let sentence = "tie.geojson: 1 polygon crosses itself (glacier A)";
+    assert!(run.err.contains(sentence) && run.err.contains("Fix geometries"), "{}", run.err);
+    assert!(fs::read_to_string(place.path("result/report.html")).expect("a page").contains("1 polygon crosses itself"));
+    let found = numbers(&place, "tie.geojson", &["mine.geojson"], &[]);
+    assert_eq!(found["crossing"][0]["glaciers"], json!(["A"]));
+    let sound = evaluate(&place, "mine.geojson", &["mine.geojson"], &[]);
+    assert!(!sound.err.contains("cross"), "{}", sound.err);
+    // A map is split by the reference; that is told once, by `inventory` too.
+    let crs = Crs::from_epsg(32611).expect("a registered code");
+    let grid =
+        Grid { width: 150, height: 150, transform: [10.0, 0.0, 499_800.0, 0.0, -10.0, 5_781_200.0], crs: Some(crs) };
+    write_bytes(place.path("map.tif"), &grid, &[1; 150 * 150], 255, &Metadata::default()).expect("written");
+    let map = evaluate(&place, "map.tif", &["tie.geojson"], &[]);
+    assert_eq!(map.err.matches("crosses itself").count(), 1, "{}", map.err);
+    let inventory = [
+        "inventory",
+        "--outlines",
+        &place.at("map.tif"),
+        "--reference",
+        &place.at("tie.geojson"),
+        "-o",
+        &place.at("glaciers.gpkg"),
+    ];
+    let inventory = glavitu(&inventory.map(str::to_owned));
+    assert_eq!(inventory.err.matches(sentence).count(), 1, "{}", inventory.err);
+}
+
+#[test]
+fn what_is_not_shown_is_told() {
+    let place = Workplace::new();
+    let names: Vec<String> = (0..1050).map(|number| format!("G{number}")).collect();
+    let glaciers = |wider: f64| -> Vec<(Option<&str>, Value)> {
+        let at = |number: usize| f64::from(u32::try_from(number).expect("few"));
+        let square = |number| square(100.0 * at(number % 40), 100.0 * at(number / 40), 50.0 + wider);
+        names.iter().enumerate().map(|(number, name)| (Some(name.as_str()), square(number))).collect()
+    };
+    for folder in ["anna", "ben"] {
+        fs::create_dir(place.path(folder)).expect("made");
+    }
+    write(&place, "mine.geojson", &glaciers(2.0));
+    write(&place, "anna/outlines.geojson", &glaciers(0.0));
+    write(&place, "ben/outlines.geojson", &glaciers(4.0));
+    let experts = ["anna/outlines.geojson", "ben/outlines.geojson"];
+    let run = evaluate(&place, "mine.geojson", &experts, &["--report", "-o", &place.at("result")]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let spread = place.path("result/spread.csv").display().to_string();
+    assert!(run.out.contains(&format!("1020 more are in {spread}.")), "{}", run.out);
+    assert!(run.out.contains("The 2100 rows of the single glaciers are in "), "{}", run.out);
+    let page = fs::read_to_string(place.path("result/report.html")).expect("a page");
+    for text in ["the 1000 largest deviations of 2100", "the first 1000 of 1050 glaciers", "the 25 largest of 2100"] {
+        assert!(page.contains(text), "{text}");
+    }
+    // Files of one name are told by their folders.
+    for name in experts {
+        assert!(page.contains(&format!("Area against {}<", place.at(name))), "{name}");
+    }
+    let short = evaluate(&place, "mine.geojson", &experts, &[]);
+    assert!(short.out.contains("1020 more are left out here; -o FOLDER writes all to spread.csv"), "{}", short.out);
+}
+
 #[test]
 fn coordinates_in_degrees() {
     let place = Workplace::new();

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::atomic_file::check_replaceable;
 use crate::cli::assumed_crs::parse_crs;
-use crate::cli::output_file::{check_writable, write_folder};
+use crate::cli::output_file::{check_writable, short_name, write_folder};
 use crate::cli::print_line;
 use crate::error::Error;
 use crate::evaluate::change::{Change, Day, FILES, Files, Row};
@@ -113,7 +113,7 @@ pub fn run(args: &ChangeArgs) -> Result<()> {
         change.stage(&args.output, &description, staged)?;
         staged.stage_bytes(args.output.join(REPORT), format!("{report:#}\n").as_bytes())?;
         if args.report {
-            let title = format!("{} and {}", args.before.display(), args.after.display());
+            let title = format!("{} and {}", short_name(&args.before), short_name(&args.after));
             let page = changed::report(&change, &title, &inputs(args))?.html();
             staged.stage_bytes(args.output.join(REPORT_FILE), page.as_bytes())?;
         }

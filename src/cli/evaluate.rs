@@ -14,13 +14,14 @@ use crate::cli::device_args::DeviceArgs;
 use crate::cli::evaluate_outlines::{self, OutlineJob};
 use crate::cli::evaluate_reliability::Reliabilities;
 use crate::cli::evaluate_tiles::{self, TileJob};
-use crate::cli::output_file::{check_writable, write_folder};
+use crate::cli::output_file::{check_writable, short_name, write_folder};
 use crate::cli::print_line;
 use crate::dataset::sampling::Unlabelled;
 use crate::error::Error;
 use crate::evaluate::experts::SPACING_M;
 use crate::evaluate::groups::{GroupBy, TrainedOn};
 use crate::evaluate::scene::{Background, FILES, Files};
+use crate::evaluate::table::{fixed, signed};
 use crate::evaluate::{Confusion, Evaluation};
 use crate::report::{REPORT_FILE, evaluated};
 
@@ -43,7 +44,7 @@ use crate::report::{REPORT_FILE, evaluated};
 /// is at most the largest mean distance between two of them.
 ///
 /// Evaluations (--compare): generalisation gaps. The first evaluation.json is known ground, such as the regions (or the model) of the training; the
-/// others are held against it, by --group-by's groups that both have.
+/// others are held against it, by --group-by's groups that both have. -o FOLDER keeps them as gaps.csv and evaluation.json, --report as a page.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -62,10 +63,11 @@ Examples:
   glavitu evaluate --predicted result/outlines.tif --reference rgi.gpkg --distances
   glavitu evaluate --predicted mine.gpkg --reference anna.gpkg ben.gpkg chris.gpkg --distances --id-column glac_id -o experts
 
-  glavitu evaluate --compare all_regions/evaluation.json without_ALP/evaluation.json without_NZ/evaluation.json")]
+  glavitu evaluate --compare all_regions/evaluation.json without_ALP/evaluation.json without_NZ/evaluation.json
+  glavitu evaluate --compare all_regions/evaluation.json without_ALP/evaluation.json --report -o gaps")]
 pub struct EvaluateArgs {
     /// The prediction: outlines.tif or probability.tif of `glavitu predict`, or polygons
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["dataset", "compare"], requires = "reference", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["model", "dataset", "compare"], requires = "reference", value_hint = ValueHint::FilePath)]
     predicted: Option<PathBuf>,
     /// What is held for true: a raster of classes, or polygons; with --distances, the outlines of one expert each
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "predicted", value_hint = ValueHint::FilePath)]
@@ -81,7 +83,7 @@ pub struct EvaluateArgs {
           conflicts_with_all = ["predicted", "reference", "valid", "grid", "assume_crs", "background"], value_hint = ValueHint::FilePath)]
     dataset: Vec<PathBuf>,
     /// A calibrator of that model's confidence: how reliable does it make it?
-    #[arg(long, value_name = "FILE.json", requires = "dataset", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     calibration: Option<PathBuf>,
     /// Group tiles by region, subregion, year (of their attribute year or date), sensor or any other attribute [default: region]; or a reference's polygons
     /// by an attribute, such as term_type: the recall of each of its values (what was predicted wrongly lies in none)
@@ -90,9 +92,9 @@ pub struct EvaluateArgs {
     /// What the model was trained on, as region=ALP,SC or sensor=Sentinel-2; prints the gap to all else (may be repeated)
     #[arg(long, value_name = "NAME=LIST", requires = "dataset")]
     trained_on: Vec<TrainedOn>,
-    /// Hold evaluations (evaluation.json) against the first of them
+    /// Hold evaluations (evaluation.json) against the first of them; -o FOLDER keeps the gaps
     #[arg(long, value_name = "FILE.json", num_args = 2..,
-          conflicts_with_all = ["predicted", "dataset", "output"], value_hint = ValueHint::FilePath)]
+          conflicts_with_all = ["predicted", "dataset", "valid", "grid", "background", "assume_crs", "unlabelled"], value_hint = ValueHint::FilePath)]
     compare: Vec<PathBuf>,
     /// Compare outlines as vectors, glacier by glacier
     #[arg(long, requires = "predicted", conflicts_with_all = ["valid", "grid", "background", "unlabelled"])]
@@ -100,7 +102,8 @@ pub struct EvaluateArgs {
     /// Metres between the points along outlines at which distances are taken, at most
     #[arg(long, value_name = "M", default_value_t = SPACING_M, requires = "distances")]
     spacing: f64,
-    /// The attribute with the glaciers' identifiers [default: rgi_id, RGIId, glims_id, glac_id or glacier_id, if there is one]
+    /// The attribute with the glaciers' identifiers [default: rgi_id, RGIId, glims_id, glac_id or glacier_id, if there is one;
+    /// running numbers, as of `glavitu predict`, are none unless they are named]
     #[arg(long, value_name = "NAME", requires = "distances")]
     id_column: Option<String>,
     /// What pixels without a label become: ignored, or counted as other ground as the published evaluation does
@@ -127,7 +130,7 @@ pub struct EvaluateArgs {
     #[arg(long)]
     json: bool,
     /// A folder for evaluation.json and, of a scene, errors.tif (0 true negative, 1 true positive, 2 false positive, 3 false negative, 255 not counted) and
-    /// errors.png; of tile files, tiles.csv and groups.csv; of outlines, glaciers.csv and spread.csv. It is made if it does not exist
+    /// errors.png; of tile files, tiles.csv and groups.csv; of outlines, glaciers.csv and spread.csv; of evaluations, gaps.csv. It is made if it does not exist
     #[arg(short, long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     output: Option<PathBuf>,
 }
@@ -161,8 +164,12 @@ pub(super) const REPORT: &str = "evaluation.json";
 /// # Errors
 /// Input that does not fit or cannot be read, or a folder that cannot be written; nothing is written then.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
+    if args.calibration.is_some() && args.dataset.is_empty() {
+        let remedy = "leave it out; of a scene, --confidence FILE.tif tells how reliable a confidence is";
+        return Err(Error::bad_argument("--calibration without --dataset", "it with --dataset alone", remedy).into());
+    }
     if !args.compare.is_empty() {
-        return evaluate_tiles::run_compare(&args.compare, args.json);
+        return evaluate_tiles::run_compare(&args.compare, args.output.as_deref(), args.report, args.json);
     }
     if let Some(model) = &args.model {
         let by_region = || vec![GroupBy::Region];
@@ -229,7 +236,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             Ok(imagery)
         })?;
         if args.report {
-            let title = format!("{} against {}", predicted.display(), reference.display());
+            let title = format!("{} against {}", short_name(predicted), short_name(reference));
             let errors = folder.join(FILES[0]);
             let diagram = reliabilities.as_ref().map(Reliabilities::diagram);
             let page = evaluated::scene(&evaluation, &title, (&errors, &imagery), diagram, &report)?;
@@ -346,10 +353,11 @@ fn table(evaluation: &Evaluation) -> Table {
     ] {
         table.add_row([name.to_owned(), score(value)]);
     }
-    let difference =
-        areas.difference_percent().map_or_else(|| "undefined".to_owned(), |percent| format!("{percent:+.1} %"));
-    table.add_row([format!("Glacier area, predicted{surface}"), format!("{:.2} km2", areas.predicted_km2)]);
-    table.add_row([format!("Glacier area, reference{surface}"), format!("{:.2} km2", areas.reference_km2)]);
+    let difference = areas
+        .difference_percent()
+        .map_or_else(|| "undefined".to_owned(), |percent| format!("{} %", signed(percent, 1)));
+    table.add_row([format!("Glacier area, predicted{surface}"), format!("{} km2", fixed(areas.predicted_km2, 2))]);
+    table.add_row([format!("Glacier area, reference{surface}"), format!("{} km2", fixed(areas.reference_km2, 2))]);
     table.add_row(["Difference".to_owned(), difference]);
     table.add_row(["Pixels counted".to_owned(), counts.total().to_string()]);
     if let Some(values) = table.column_mut(1) {

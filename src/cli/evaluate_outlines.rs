@@ -12,7 +12,7 @@ use crate::cli::output_file::write_folder;
 use crate::cli::print_line;
 use crate::evaluate::distance::Distances;
 use crate::evaluate::experts::{Files, Matching, OutlineComparison};
-use crate::evaluate::table::csv_of;
+use crate::evaluate::table::{csv_of, fixed, signed};
 use crate::raster::Crs;
 use crate::report::{REPORT_FILE, evaluated};
 
@@ -109,9 +109,9 @@ fn values(distances: Option<&Distances>) -> [Option<f64>; 6] {
 }
 
 fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {
-    let metres = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-    let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:+.1} %"));
-    let area = |value: f64| format!("{value:.3}");
+    let metres = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| fixed(value, 1));
+    let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{} %", signed(value, 1)));
+    let area = |value: f64| fixed(value, 3);
     let mut table = Table::new();
     let mut names = ["reference", "glacier", "predicted km2", "reference km2", "deviation"].map(str::to_owned).to_vec();
     names.extend(DISTANCES.iter().map(|(_, name)| format!("{name} m")));
@@ -140,13 +140,18 @@ fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {
         }
     }
     print_line(table)?;
+    if found.glaciers.len() > MOST_ROWS {
+        let rows = found.glaciers.len();
+        print_line(format_args!("The {rows} rows of the single glaciers are {}.", place(job, FILES[1])))?;
+    }
     for row in &found.totals {
-        let share = row.absolute_deviation_percent.map_or_else(|| "-".to_owned(), |share| format!("{share:.1} %"));
+        let share =
+            row.absolute_deviation_percent.map_or_else(|| "-".to_owned(), |share| format!("{} %", fixed(share, 1)));
         print_line(format_args!(
-            "Reference {} ({}): absolute area deviation {:.3} km2 ({share}) summed over the glaciers.",
+            "Reference {} ({}): absolute area deviation {} km2 ({share}) summed over the glaciers.",
             row.expert,
             row.file.display(),
-            row.absolute_deviation_km2,
+            fixed(row.absolute_deviation_km2, 3),
         ))?;
     }
     if !found.spread.is_empty() {
@@ -171,6 +176,15 @@ fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {
                 row.area_deviation_km2,
             ))?;
         }
+        if let Some(more @ 1..) = found.spread.len().checked_sub(MOST_ROWS) {
+            print_line(format_args!("  {more} more are {}.", place(job, FILES[2])))?;
+        }
+    }
+    if found.apart > 0 {
+        print_line(format_args!(
+            "{} predicted outlines have the identifier of a glacier that lies elsewhere; are they the same glaciers?",
+            found.apart
+        ))?;
     }
     if found.unmatched_outlines > 0 {
         print_line(format_args!(
@@ -192,6 +206,14 @@ fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {
     match job.output {
         Some(folder) => print_line(format_args!("See {}", folder.join(FILES[1]).display())),
         None => Ok(()),
+    }
+}
+
+/// Where rows are that the terminal does not show.
+fn place(job: &OutlineJob<'_>, name: &str) -> String {
+    match job.output {
+        Some(folder) => format!("in {}", folder.join(name).display()),
+        None => format!("left out here; -o FOLDER writes all to {name}"),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::dataset::sampling::{Selection, TileSet, Unlabelled};
 use crate::evaluate::Calibrator;
 use crate::evaluate::gap::{GapRow, compare};
 use crate::evaluate::groups::{GroupBy, PassScores, RegionInput, Scores, TileCounter, TileEvaluation, TrainedOn};
-use crate::evaluate::table::csv_of;
+use crate::evaluate::table::{csv_of, fixed};
 use crate::evaluate::tile_pass::{PatchPrediction, TilePass};
 use crate::model::network::inference_graph;
 use crate::model::{Location, Weights};
@@ -29,6 +29,8 @@ const BATCH: usize = 4;
 const WORKERS: usize = 2;
 /// Output files.
 const FILES: [&str; 4] = [REPORT, "tiles.csv", "groups.csv", REPORT_FILE];
+/// Those of gaps.
+const GAP_FILES: [&str; 3] = [REPORT, "gaps.csv", REPORT_FILE];
 
 /// What is evaluated, and how.
 #[derive(Debug)]
@@ -173,7 +175,7 @@ fn regions(found: &TileEvaluation) -> Value {
 }
 
 fn score(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
+    value.map_or_else(|| "-".to_owned(), |value| fixed(value, 3))
 }
 
 fn columns(scores: &Scores) -> [Option<f64>; 5] {
@@ -276,14 +278,48 @@ fn tiles_csv(found: &TileEvaluation) -> String {
     csv_of(rows)
 }
 
+fn gaps_csv(rows: &[GapRow]) -> String {
+    let names = ["evaluation", "region_input", "group_by", "kind", "group", "iou_first", "iou_here", "gap"];
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let fields = rows.iter().map(|row| {
+        let mut fields = vec![row.file.display().to_string(), row.region_input.name().to_owned()];
+        fields.extend([row.by.clone(), row.kind.clone(), row.group.clone().unwrap_or_default()]);
+        fields.extend([row.iou_in, row.iou_out, row.gap].map(number));
+        fields
+    });
+    csv_of(std::iter::once(names.map(str::to_owned).to_vec()).chain(fields))
+}
+
 /// Gaps between evaluations.
 ///
 /// # Errors
-/// A file cannot be read or is no evaluation.
-pub(super) fn run_compare(files: &[PathBuf], as_json: bool) -> Result<()> {
+/// A file cannot be read or is no evaluation, or the folder cannot be written.
+pub(super) fn run_compare(files: &[PathBuf], output: Option<&Path>, report: bool, as_json: bool) -> Result<()> {
+    if let Some(folder) = output {
+        let read: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        check_folder(folder, &GAP_FILES, &read)?;
+    }
     let rows = compare(files)?;
+    let found = json!({
+        "program": format!("glavitu {}", env!("CARGO_PKG_VERSION")),
+        "kind": "gaps",
+        "compared_with": files.first(),
+        "rows": rows,
+    });
+    if let Some(folder) = output {
+        write_folder(folder, |staged| {
+            staged.stage_bytes(folder.join(GAP_FILES[0]), format!("{found:#}\n").as_bytes())?;
+            staged.stage_bytes(folder.join(GAP_FILES[1]), gaps_csv(&rows).as_bytes())?;
+            if report {
+                let first = files.first().map_or_else(|| Path::new(""), PathBuf::as_path);
+                let page = evaluated::gaps(&rows, first, &found).html();
+                staged.stage_bytes(folder.join(GAP_FILES[2]), page.as_bytes())?;
+            }
+            Ok(())
+        })?;
+    }
     if as_json {
-        return print_line(format_args!("{:#}", json!({ "compared_with": files.first(), "rows": rows })));
+        return print_line(format_args!("{found:#}"));
     }
     let mut table = Table::new();
     let names = ["evaluation", "region input", "group by", "kind", "group", "IoU first", "IoU here", "gap"];
@@ -298,5 +334,9 @@ pub(super) fn run_compare(files: &[PathBuf], as_json: bool) -> Result<()> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    print_line(table)
+    print_line(table)?;
+    match output {
+        Some(folder) => print_line(format_args!("See {}", folder.join(GAP_FILES[1]).display())),
+        None => Ok(()),
+    }
 }

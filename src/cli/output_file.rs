@@ -54,3 +54,10 @@ pub(super) fn write_folder<T>(folder: &Path, stage: impl FnOnce(&mut StagedFiles
     }
     result
 }
+
+/// A file's name with the folder it lies in: what tells `map/outlines.tif` from `scene/outlines.tif`.
+pub(super) fn short_name(path: &Path) -> String {
+    let parts: Vec<_> = path.iter().collect();
+    let last: std::path::PathBuf = parts.iter().skip(parts.len().saturating_sub(2)).collect();
+    last.display().to_string()
+}

@@ -24,6 +24,7 @@ use super::distance::{Boundary, Distances, Measured};
 use super::groups::mean_and_deviation;
 pub use super::outline_layer::Matching;
 use super::outline_layer::{Outline, OutlineLayer, map};
+pub use super::self_crossing::CrossingPolygons;
 use crate::error::{Error, Result};
 use crate::raster::crs::GeoKeys;
 use crate::raster::polygons::Polygon;
@@ -143,6 +144,10 @@ pub struct OutlineComparison {
     pub spacing_m: f64,
     /// How predicted outlines were matched to glaciers.
     pub matching: Matching,
+    /// Predicted outlines matched by identifier to a glacier that lies elsewhere.
+    pub apart: usize,
+    /// Polygons that cross themselves, by file: areas and distances there are wrong.
+    pub crossing: Vec<CrossingPolygons>,
     /// Predicted outlines that belong to no glacier.
     pub unmatched_outlines: usize,
     /// Their area.
@@ -176,7 +181,8 @@ impl OutlineComparison {
     /// Reads and compares.
     ///
     /// # Errors
-    /// A file cannot be read or brought to the first reference's CRS, no predicted outline belongs to a glacier, or there would be more points than memory.
+    /// A file cannot be read or brought to the first reference's CRS, none has the attribute that the user named, no predicted outline belongs to a
+    /// glacier, or there would be more points than memory.
     pub fn new(files: &Files<'_>) -> Result<Self> {
         let (assumed, spacing) = (files.assumed_crs, files.spacing);
         if !(spacing.is_finite() && spacing > 0.0) {
@@ -186,13 +192,33 @@ impl OutlineComparison {
         let Some(first) = files.references.first() else {
             return Err(Error::bad_argument("no reference", "outlines of one expert or more", "give --reference"));
         };
-        let mut experts = vec![OutlineLayer::read(first, files.id_column, assumed)?];
-        let crs = experts[0].crs.clone();
+        // Crossings are looked for before vertices move, in the coordinates that the user would mend.
+        let mut crossing = Vec::new();
+        let first_layer = OutlineLayer::read(first, files.id_column, assumed)?;
+        let of_first = first_layer.crossing();
+        let crs = first_layer.crs.clone();
+        let mut experts = vec![first_layer];
         for path in &files.references[1..] {
-            experts.push(OutlineLayer::read(path, files.id_column, assumed)?.brought_to(crs.as_ref())?);
+            let layer = OutlineLayer::read(path, files.id_column, assumed)?;
+            crossing.extend(layer.crossing());
+            experts.push(layer.brought_to(crs.as_ref())?);
         }
-        let predicted =
-            OutlineLayer::predicted(files.predicted, first, files.id_column, assumed)?.brought_to(crs.as_ref())?;
+        let predicted = OutlineLayer::predicted(files.predicted, first, files.id_column, assumed)?;
+        let is_map = predicted.whole.is_some();
+        if !is_map {
+            crossing.extend(predicted.crossing());
+        }
+        if let Some(name) = files.id_column.filter(|_| !predicted.has_named && experts.iter().all(|e| !e.has_named)) {
+            let expected = "an attribute that a file of outlines has";
+            let remedy = "correct its name, or leave it out to match by the usual ones or by place";
+            return Err(Error::bad_argument(format!("--id-column {name}, which no file has"), expected, remedy));
+        }
+        let predicted = predicted.brought_to(crs.as_ref())?;
+        // The split of a map has warned of the first reference.
+        for one in of_first.iter().filter(|_| !is_map).chain(&crossing) {
+            tracing::warn!("{}", one.describe());
+        }
+        crossing.splice(0..0, of_first);
 
         let matched = predicted.matched(&experts[0]);
         if matched.of_glacier.is_empty() {
@@ -210,7 +236,20 @@ impl OutlineComparison {
                 matched.straddling
             );
         }
-        let by_expert: Vec<_> = experts.iter().map(|layer| layer.matched(&experts[0])).collect();
+        let others = experts.iter().skip(1).map(|layer| layer.matched(&experts[0]));
+        let by_expert: Vec<_> = std::iter::once(experts[0].itself()).chain(others).collect();
+        let paths = std::iter::once(&predicted.path).chain(experts.iter().map(|layer| &layer.path));
+        for (path, found) in paths.zip(std::iter::once(&matched).chain(&by_expert)) {
+            if found.apart > 0 {
+                tracing::warn!(
+                    "{}: {} of {} glaciers have the identifier of one that lies elsewhere in {}; if the numbers mean different glaciers, name another attribute with --id-column, or leave theirs out of one file to match by place",
+                    path.display(),
+                    found.apart,
+                    found.of_glacier.len(),
+                    first.display()
+                );
+            }
+        }
         let is_whole = |outline: &Outline| predicted.whole.as_ref().is_none_or(|whole| whole.contains(&outline.id));
         let (compared, cut): (Vec<_>, Vec<_>) =
             experts[0].outlines.iter().enumerate().partition(|(_, outline)| is_whole(outline));
@@ -260,6 +299,8 @@ impl OutlineComparison {
             area_surface: if crs.is_some() { "WGS 84 ellipsoid" } else { "plane" }.into(),
             spacing_m: spacing,
             matching: matched.how,
+            apart: matched.apart,
+            crossing,
             unmatched_outlines: matched.others.len(),
             unmatched_km2: matched.others.iter().fold(0.0, |sum, outline| sum + outline.area_km2),
             not_whole: cut.into_iter().map(|(_, outline)| outline.id.clone()).collect(),

@@ -118,6 +118,9 @@ impl Inventory {
         let (grid, classes) = read_classes(files.outlines, files.grid, assumed)?;
         let on_grid = |path: &Path| read_band(path, (files.outlines, &grid), assumed);
         let reference = Reference::read(files.reference, files.id_column)?;
+        if let Some(crossing) = reference.crossing() {
+            tracing::warn!("{}", crossing.describe());
+        }
         let mut territories = reference.territories(&grid, assumed)?;
         let elevation = files.elevation.map(on_grid).transpose()?;
         territories.spread(|i| classes.get(i) == Some(&GLACIER), elevation.as_deref(), pixel_size(&grid))?;

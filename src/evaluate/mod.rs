@@ -37,6 +37,7 @@ pub mod reference;
 pub mod reliability;
 pub mod reliability_diagram;
 pub mod scene;
+mod self_crossing;
 pub mod table;
 pub mod temperature;
 pub mod territory;

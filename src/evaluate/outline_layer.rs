@@ -8,6 +8,7 @@ use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::inventory::{Files, Inventory};
 use crate::evaluate::layer::with_crs;
 use crate::evaluate::reference::Reference;
+use crate::evaluate::self_crossing::CrossingPolygons;
 use crate::raster::area::{area, planar_km2, size};
 use crate::raster::polygons::{Polygon, Ring};
 use crate::raster::shapes::{Features, Format};
@@ -35,23 +36,28 @@ pub(super) struct OutlineLayer {
     pub(super) crs: Option<Crs>,
     /// Whether the file tells which glaciers they are; else they are numbered.
     pub(super) has_ids: bool,
+    /// Whether it has the attribute that the user named.
+    pub(super) has_named: bool,
     pub(super) outlines: Vec<Outline>,
     /// Of a map: the glaciers of the reference that it shows whole. `None` for polygons, which do not tell what was looked at.
     pub(super) whole: Option<HashSet<String>>,
 }
 
 impl OutlineLayer {
-    /// Reads a file of polygons. Identifiers are those of `id_column` or a usual attribute; without one, features are numbered from 1.
+    /// Reads a file of polygons. Identifiers are those of `id_column` or a usual attribute; without one, features are numbered from 1. Running
+    /// numbers are identifiers only if the user names them: those of two files have nothing to do with each other.
     ///
     /// # Errors
     /// The file cannot be read or has no polygons, a feature has no identifier, or a vertex has no place on the Earth.
     pub(super) fn read(path: &Path, id_column: Option<&str>, assumed: Option<&Crs>) -> Result<Self> {
         let features = Features::open(path)?;
-        let column = id_column.filter(|name| features.column(name).is_some());
+        let named = id_column.and_then(|name| features.column(name));
         let crs = known(features.crs.as_ref(), assumed);
-        let has_ids = column.is_some() || Reference::find_id(&features).is_some();
-        let glaciers: Vec<(String, Option<String>, Vec<Polygon<f64>>)> = if has_ids {
-            let reference = Reference::read(path, column)?;
+        let lasting = named.or_else(|| Reference::find_lasting_id(&features));
+        let column = lasting.or_else(|| Reference::find_id(&features)).and_then(|column| features.columns.get(column));
+        let (has_ids, has_named) = (lasting.is_some(), named.is_some());
+        let glaciers: Vec<(String, Option<String>, Vec<Polygon<f64>>)> = if let Some(column) = column {
+            let reference = Reference::read(path, Some(&column.name))?;
             reference.glaciers.into_iter().map(|glacier| (glacier.id, glacier.name, glacier.polygons)).collect()
         } else {
             let rows = (1_u64..).zip(features.features);
@@ -63,7 +69,7 @@ impl OutlineLayer {
             Ok(Outline { id, name, polygons, area_km2 })
         };
         let outlines: Result<Vec<Outline>> = glaciers.into_iter().map(outline).collect();
-        Ok(Self { path: path.to_path_buf(), crs, has_ids, outlines: outlines?, whole: None })
+        Ok(Self { path: path.to_path_buf(), crs, has_ids, has_named, outlines: outlines?, whole: None })
     }
 
     /// The outlines of a prediction: polygons as they are; the ice of a raster, split by the glaciers of a reference as `glavitu inventory` does.
@@ -103,7 +109,8 @@ impl OutlineLayer {
             area_km2: row.area_km2,
         });
         let crs = known(grid.crs.as_ref(), assumed);
-        Ok(Self { path: path.to_path_buf(), crs, has_ids: true, outlines: outlines.collect(), whole: Some(whole) })
+        let (has_named, outlines) = (known_ice.has_named, outlines.collect());
+        Ok(Self { path: path.to_path_buf(), crs, has_ids: true, has_named, outlines, whole: Some(whole) })
     }
 
     /// The glaciers that lie within a map and of which it has seen all, but for half a pixel along the outline: what is seen is counted in pixels.
@@ -176,22 +183,39 @@ impl OutlineLayer {
         Ok(self)
     }
 
+    /// The polygons that cross themselves.
+    pub(super) fn crossing(&self) -> Option<CrossingPolygons> {
+        let glaciers: Vec<(&str, &[Polygon<f64>])> =
+            self.outlines.iter().map(|outline| (outline.id.as_str(), outline.polygons.as_slice())).collect();
+        CrossingPolygons::find(&self.path, &glaciers)
+    }
+
+    /// Every outline as what it is itself.
+    pub(super) fn itself(&self) -> Matched<'_> {
+        let how = if self.has_ids { Matching::Identifier } else { Matching::Overlap };
+        let of_glacier = self.outlines.iter().enumerate().map(|(number, outline)| (number, vec![outline])).collect();
+        Matched { of_glacier, others: Vec::new(), how, straddling: 0, apart: 0 }
+    }
+
     /// Which outlines belong to which glacier of `reference`: by identifier where both files have them and share one, else each outline to the
     /// glacier with which it shares most ground. Both are in one CRS.
     pub(super) fn matched(&self, reference: &Self) -> Matched<'_> {
         let numbers: HashMap<&str, usize> =
             reference.outlines.iter().enumerate().map(|(number, outline)| (outline.id.as_str(), number)).collect();
-        let by_id = self.has_ids
-            && reference.has_ids
+        // What was split by the glaciers of the reference has its identifiers, whatever they are.
+        let by_id = (self.whole.is_some() || self.has_ids && reference.has_ids)
             && self.outlines.iter().any(|outline| numbers.contains_key(outline.id.as_str()));
         let how = if by_id { Matching::Identifier } else { Matching::Overlap };
-        let mut matched = Matched { of_glacier: HashMap::new(), others: Vec::new(), how, straddling: 0 };
+        let mut matched = Matched { of_glacier: HashMap::new(), others: Vec::new(), how, straddling: 0, apart: 0 };
         let boxes: Vec<[f64; 4]> = reference.outlines.iter().map(|outline| bounds(&outline.polygons)).collect();
         for outline in &self.outlines {
+            let own = bounds(&outline.polygons);
             let number = if by_id {
-                numbers.get(outline.id.as_str()).copied()
+                let number = numbers.get(outline.id.as_str()).copied();
+                let other = number.and_then(|number| boxes.get(number));
+                matched.apart += usize::from(other.is_some_and(|other| are_apart(own, *other)));
+                number
             } else {
-                let own = bounds(&outline.polygons);
                 let (mut best, mut covered) = ((0.0, None), 0);
                 for (number, (glacier, bounds)) in reference.outlines.iter().zip(&boxes).enumerate() {
                     if meet(own, *bounds).is_some() {
@@ -224,6 +248,8 @@ pub(super) struct Matched<'a> {
     pub(super) how: Matching,
     /// Outlines that cover much of several glaciers.
     pub(super) straddling: usize,
+    /// Outlines with the identifier of a glacier whose ground is elsewhere.
+    pub(super) apart: usize,
 }
 
 /// How glaciers of two files were matched.
@@ -275,6 +301,11 @@ fn bounds(polygons: &[Polygon<f64>]) -> [f64; 4] {
         .iter()
         .flat_map(|polygon| &polygon.exterior)
         .fold(empty, |[w, s, e, n], &(x, y)| [w.min(x), s.min(y), e.max(x), n.max(y)])
+}
+
+/// Whether two boxes do not even touch.
+fn are_apart(a: [f64; 4], b: [f64; 4]) -> bool {
+    a[0] > b[2] || b[0] > a[2] || a[1] > b[3] || b[1] > a[3]
 }
 
 /// What two boxes have in common.
@@ -339,7 +370,8 @@ mod tests {
             polygons: vec![polygon],
             area_km2: 1.0,
         });
-        OutlineLayer { path: "layer".into(), crs: None, has_ids, outlines: outlines.collect(), whole: None }
+        let outlines = outlines.collect();
+        OutlineLayer { path: "layer".into(), crs: None, has_ids, has_named: false, outlines, whole: None }
     }
 
     #[test]
@@ -365,7 +397,7 @@ mod tests {
         let named = layer(&["b", "c"], vec![square(0.0, 0.0, 5.0), square(0.0, 0.0, 5.0)], true);
         let found = named.matched(&reference);
         assert_eq!((found.how, found.others.len(), found.of_glacier.len()), (Matching::Identifier, 1, 1));
-        assert_eq!(found.of_glacier[&1].len(), 1);
+        assert_eq!((found.of_glacier[&1].len(), found.apart), (1, 1));
         // Files that share none are matched by place.
         let foreign = layer(&["x"], vec![square(0.0, 0.0, 20.0)], true);
         let found = foreign.matched(&reference);

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::evaluate::self_crossing::CrossingPolygons;
 use crate::evaluate::territory::Territories;
 use crate::raster::area::area;
 use crate::raster::polygons::{Polygon, Ring};
 use crate::raster::shapes::placement::Placement;
-use crate::raster::shapes::{Features, Value};
+use crate::raster::shapes::{ColumnType, Features, Value};
 use crate::raster::{Crs, Grid, Transformer};
 
 /// Attributes that identify glaciers, the usual one first: RGI 7 and 6, GLIMS, our own.
@@ -93,6 +94,21 @@ impl Reference {
         IDS.iter().find_map(|name| features.column(name))
     }
 
+    /// As [`Reference::find_id`], of an attribute that identifies glaciers outside the file too. Running numbers, which `glavitu predict` and `glavitu
+    /// vectorise` write, do not.
+    #[must_use]
+    pub fn find_lasting_id(features: &Features) -> Option<usize> {
+        IDS.iter().filter_map(|name| features.column(name)).find(|column| !are_running_numbers(features, *column))
+    }
+
+    /// The glaciers' polygons that cross themselves.
+    #[must_use]
+    pub fn crossing(&self) -> Option<CrossingPolygons> {
+        let glaciers: Vec<(&str, &[Polygon<f64>])> =
+            self.glaciers.iter().map(|glacier| (glacier.id.as_str(), glacier.polygons.as_slice())).collect();
+        CrossingPolygons::find(&self.path, &glaciers)
+    }
+
     /// Identifiers for glaciers that the inventory does not know: `new-1`, `new-2`, ... without those that it has itself, as one made by
     /// [`crate::evaluate::inventory`] may have.
     pub fn new_ids(&self) -> impl Iterator<Item = String> {
@@ -130,6 +146,24 @@ impl Reference {
         // From 0, as the sum of nothing is -0.
         Ok(areas?.into_iter().fold(0.0, |sum, km2| sum + km2))
     }
+}
+
+/// Whether a column numbers the features: 1, 2, 3, ... in the file's order. Where features were deleted since, those of our own outlines are told by the
+/// columns beside them.
+fn are_running_numbers(features: &Features, column: usize) -> bool {
+    let is_integer = |column: usize| features.columns.get(column).is_some_and(|own| own.kind == ColumnType::Integer);
+    let is_called = |name: &str| features.column(name) == Some(column);
+    let is_outline_of_pixels = ["pixels", "perimeter_km"].iter().all(|name| features.column(name).is_some());
+    if is_integer(column) && is_called("glacier_id") && is_outline_of_pixels {
+        return true;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 features")]
+    let mut values = (1_i64..).zip(features.features.iter().map(|feature| feature.values.get(column)));
+    values.all(|(number, value)| match value {
+        Some(Value::Integer(value)) => *value == number,
+        Some(Value::Real(value)) => *value == number as f64,
+        _ => false,
+    })
 }
 
 /// The middle one of the dates of a file's outlines, as text; `None` where it has no attribute of dates.

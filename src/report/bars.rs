@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::decimal;
+use crate::evaluate::table::fixed;
 use crate::svg::{escape, tick_label, tick_step};
 
 const WIDTH: f64 = 720.0;
@@ -85,7 +85,7 @@ impl Bars {
                 to - from,
                 to + 6.0,
                 top + 13.0,
-                decimal(value, self.decimals)
+                fixed(value, self.decimals)
             );
         }
         let _ = write!(svg, "<path d=\"M{0:.1} 0V{bottom:.1}\" class=\"axis\"/></svg>", x(0.0));
@@ -96,7 +96,7 @@ impl Bars {
     /// The values for who does not see them.
     fn in_words(&self) -> String {
         let one = |(name, value): &(String, Option<f64>)| match value {
-            Some(value) => format!("{name} {}", decimal(*value, self.decimals)),
+            Some(value) => format!("{name} {}", fixed(*value, self.decimals)),
             None => format!("{name} unknown"),
         };
         self.bars.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -88,6 +88,7 @@ fn glaciers(change: &Change) -> Vec<Block> {
     };
     let (columns, rows, total) = change.table();
     let table = Table::of_values(format!("All {} glaciers", rows.len()), &columns, rows.iter().map(Vec::as_slice))
-        .with_total(total.iter().map(Cell::of).collect());
+        .with_total(total.iter().map(Cell::of).collect())
+        .without_empty_columns();
     if rows.is_empty() { vec![Block::Table(table)] } else { vec![Block::Bars(bars), Block::Table(table)] }
 }

@@ -1,4 +1,4 @@
-//! The reports of evaluations: of a scene, of tile files, of outlines.
+//! The reports of evaluations: of a scene, of tile files, of outlines; and of the gaps between evaluations.
 
 use std::path::Path;
 
@@ -7,8 +7,10 @@ use serde_json::Value as Json;
 
 use crate::error::Result;
 use crate::evaluate::experts::{ExpertSpread, GlacierDeviation, OutlineComparison, TotalDeviation};
+use crate::evaluate::gap::{ALL, GapRow};
 use crate::evaluate::groups::{Group, PassScores, RegionInput, Scores, TileEvaluation};
 use crate::evaluate::scene::{Evaluation, outcome};
+use crate::evaluate::table::{fixed, signed};
 use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::picture::{self, ClassStyle};
@@ -45,10 +47,11 @@ pub fn scene(
     let mut report = Report::new("Accuracy of a map", title, lead);
     let surface = if areas.on_ellipsoid { "on the ellipsoid" } else { "in the plane" };
     let mut figures = score_figures(&Scores::from(*counts));
-    figures.push(Figure::new("Area, predicted", format!("{:.2} km²", areas.predicted_km2), surface));
-    figures.push(Figure::new("Area, reference", format!("{:.2} km²", areas.reference_km2), surface));
-    let difference =
-        areas.difference_percent().map_or_else(|| "undefined".to_owned(), |percent| format!("{percent:+.1} %"));
+    figures.push(Figure::new("Area, predicted", format!("{} km²", fixed(areas.predicted_km2, 2)), surface));
+    figures.push(Figure::new("Area, reference", format!("{} km²", fixed(areas.reference_km2, 2)), surface));
+    let difference = areas
+        .difference_percent()
+        .map_or_else(|| "undefined".to_owned(), |percent| format!("{} %", signed(percent, 1)));
     figures.push(Figure::new("Difference", difference, "predicted against reference"));
     let mut blocks = vec![Block::Figures(figures)];
     let left_out = evaluation.not_counted().describe();
@@ -131,7 +134,7 @@ pub fn tiles(found: &TileEvaluation, title: &str, diagram: Option<Diagram>, run:
         for gap in &pass.gaps {
             figures.push(Figure::new(
                 format!("Gap by {} ({})", gap.by, gap.kind),
-                gap.gap.map_or_else(|| "undefined".to_owned(), |gap| format!("{gap:+.3}")),
+                gap.gap.map_or_else(|| "undefined".to_owned(), |gap| signed(gap, 3)),
                 format!(
                     "mean IoU {} seen, {} unseen",
                     or_undefined(gap.seen.mean_iou, 3, ""),
@@ -188,7 +191,11 @@ fn tile_table(pass: &PassScores) -> Table {
             .chain(score_cells(&tile.scores))
             .collect()
     });
-    Table::new(format!("Tiles, the lowest IoU first ({} in all)", pass.tiles.len()), columns, rows.collect())
+    let caption = match pass.tiles.len() {
+        all @ ..=MOST_ROWS => format!("Tiles, the lowest IoU first ({all} in all)"),
+        all => format!("Tiles, the {MOST_ROWS} lowest IoUs of {all}; all are in tiles.csv"),
+    };
+    Table::new(caption, columns, rows.collect())
 }
 
 /// Makes the report of outlines against those of experts.
@@ -196,11 +203,16 @@ fn tile_table(pass: &PassScores) -> Table {
 pub fn outlines(found: &OutlineComparison, title: &str, run: &Json) -> Report {
     let lead = format!("Distances in the plane: {}; points every {} m at most", found.plane, found.spacing_m);
     let mut report = Report::new("Outlines against experts", title, lead);
+    let stem = |file: &Path| file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let mut figures = Vec::new();
     for TotalDeviation { file, area_deviation_percent, absolute_deviation_percent, distances, .. } in &found.totals {
-        let expert = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let percent =
-            |value: Option<f64>| value.map_or_else(|| "undefined".to_owned(), |value| format!("{value:+.1} %"));
+        let own = stem(file);
+        // Files of one name in several folders are told by their folders.
+        let is_unique = found.totals.iter().filter(|other| stem(&other.file) == own).count() < 2;
+        let expert = if is_unique { own } else { file.display().to_string() };
+        let percent = |value: Option<f64>| {
+            value.map_or_else(|| "undefined".to_owned(), |value| format!("{} %", signed(value, 1)))
+        };
         figures.push(Figure::new(
             format!("Area against {expert}"),
             percent(*area_deviation_percent),
@@ -223,7 +235,15 @@ pub fn outlines(found: &OutlineComparison, title: &str, run: &Json) -> Report {
             "glaciers that several drew, by mean distance",
         ));
     }
-    report.section("In short", vec![Block::Figures(figures)]);
+    let mut blocks: Vec<Block> = found.crossing.iter().map(|one| Block::Note(one.describe())).collect();
+    if found.apart > 0 {
+        blocks.push(Block::Note(format!(
+            "{} predicted outlines have the identifier of a glacier that lies elsewhere; are they the same glaciers?",
+            found.apart
+        )));
+    }
+    blocks.push(Block::Figures(figures));
+    report.section("In short", blocks);
     if !found.spread.is_empty() {
         report.section("Experts among themselves", spread_blocks(&found.spread));
     }
@@ -260,7 +280,12 @@ fn spread_blocks(spread: &[ExpertSpread]) -> Vec<Block> {
             side(row.area_within),
         ]
     });
-    vec![Block::Table(Table::new("The prediction beside the spread of the experts", columns, rows.collect()))]
+    let more = match spread.len() {
+        ..=MOST_ROWS => String::new(),
+        all => format!(": the first {MOST_ROWS} of {all} glaciers; all are in spread.csv"),
+    };
+    let caption = format!("The prediction beside the spread of the experts{more}");
+    vec![Block::Table(Table::new(caption, columns, rows.collect()))]
 }
 
 fn deviation_blocks(glaciers: &[GlacierDeviation], totals: &[TotalDeviation]) -> Vec<Block> {
@@ -270,8 +295,11 @@ fn deviation_blocks(glaciers: &[GlacierDeviation], totals: &[TotalDeviation]) ->
     let mut order: Vec<&GlacierDeviation> = glaciers.iter().collect();
     order.sort_by(|a, b| b.area_deviation_km2.abs().total_cmp(&a.area_deviation_km2.abs()));
     let bars = order.iter().take(MOST_BARS).map(|row| (label(row), Some(row.area_deviation_km2))).collect();
-    let bars =
-        Bars { title: "Area deviation, the largest first".into(), unit: "km²".into(), bars, full: None, decimals: 3 };
+    let title = match order.len() {
+        ..=MOST_BARS => "Area deviation, the largest first".to_owned(),
+        all => format!("Area deviation, the {MOST_BARS} largest of {all}"),
+    };
+    let bars = Bars { title, unit: "km²".into(), bars, full: None, decimals: 3 };
     let columns = [Column::number("reference", 0), Column::text("glacier")].into_iter();
     let columns = columns.chain([
         Column::number("predicted (km²)", 3),
@@ -305,8 +333,93 @@ fn deviation_blocks(glaciers: &[GlacierDeviation], totals: &[TotalDeviation]) ->
         ];
         first.into_iter().chain(metres.map(Cell::maybe)).collect()
     });
-    let table = Table::new("Deviations glacier by glacier", columns.collect(), rows.collect());
+    let caption = match order.len() {
+        ..=MOST_ROWS => "Deviations glacier by glacier".to_owned(),
+        all => format!(
+            "Deviations glacier by glacier: the {MOST_ROWS} largest deviations of {all}; all are in glaciers.csv"
+        ),
+    };
+    let table = Table::new(caption, columns.collect(), rows.collect());
     if glaciers.is_empty() { vec![Block::Table(table)] } else { vec![Block::Bars(bars), Block::Table(table)] }
+}
+
+/// Makes the report of gaps: evaluations held against the `first`.
+#[must_use]
+pub fn gaps(rows: &[GapRow], first: &Path, run: &Json) -> Report {
+    let mut files: Vec<&Path> = rows.iter().map(|row| row.file.as_path()).collect();
+    files.dedup();
+    // Each is called evaluation.json, most of the time.
+    let short = |file: &Path| match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && file.ends_with("evaluation.json") => {
+            folder.display().to_string()
+        }
+        _ => file.display().to_string(),
+    };
+    let lead =
+        format!("{} against {}", files.iter().map(|file| short(file)).collect::<Vec<_>>().join(", "), short(first));
+    let mut report = Report::new("Generalisation gaps", short(first), lead);
+    let told = |input: RegionInput| match input {
+        RegionInput::None => "",
+        RegionInput::Known => ", told the region",
+        RegionInput::Unknown => ", not told the region",
+    };
+    let figures = rows.iter().filter(|row| row.by == ALL).map(|row| {
+        Figure::new(
+            format!("Gap of {}{}", short(&row.file), told(row.region_input)),
+            row.gap.map_or_else(|| "undefined".to_owned(), |gap| signed(gap, 3)),
+            format!("IoU {} first, {} here", or_undefined(row.iou_in, 3, ""), or_undefined(row.iou_out, 3, "")),
+        )
+    });
+    report.section("In short", vec![Block::Figures(figures.collect())]);
+    let mut sets: Vec<(&str, RegionInput)> = Vec::new();
+    for set in rows.iter().map(|row| (row.by.as_str(), row.region_input)) {
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    }
+    let several = files.len() > 1;
+    let label = |row: &GapRow| match (&row.group, several) {
+        (Some(group), true) => format!("{group}: {}", short(&row.file)),
+        (Some(group), false) => group.clone(),
+        (None, _) => short(&row.file),
+    };
+    let mut blocks = Vec::new();
+    for (by, input) in sets {
+        let mut own: Vec<&GapRow> = rows.iter().filter(|row| row.by == by && row.region_input == input).collect();
+        own.sort_by(|a, b| b.gap.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.gap.unwrap_or(f64::NEG_INFINITY)));
+        let of = if by == ALL { "all pixels".to_owned() } else { format!("groups by {by}") };
+        let most = if own.len() > MOST_BARS {
+            format!("the {MOST_BARS} largest of {}", own.len())
+        } else {
+            "the largest first".into()
+        };
+        blocks.push(Block::Bars(Bars {
+            title: format!("Gap of IoU, {of}{}: {most}", told(input)),
+            unit: String::new(),
+            bars: own.iter().take(MOST_BARS).map(|row| (label(row), row.gap)).collect(),
+            full: None,
+            decimals: 3,
+        }));
+    }
+    let columns = ["evaluation", "region input", "group by", "kind", "group"].map(Column::text).into_iter();
+    let columns = columns.chain(["IoU first", "IoU here", "gap"].map(|name| Column::number(name, 3)));
+    let mut order: Vec<&GapRow> = rows.iter().collect();
+    let caption = match order.len() {
+        ..=MOST_ROWS => "Gaps: the IoU of the first evaluation less that of the other".to_owned(),
+        all => {
+            order.sort_by(|a, b| b.gap.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.gap.unwrap_or(f64::NEG_INFINITY)));
+            format!("Gaps: the {MOST_ROWS} largest of {all}; all are in gaps.csv")
+        }
+    };
+    let cells = order.iter().take(MOST_ROWS).map(|row| {
+        let words =
+            [&short(&row.file), row.region_input.name(), &row.by, &row.kind, row.group.as_deref().unwrap_or("")];
+        words.into_iter().map(Cell::text).chain([row.iou_in, row.iou_out, row.gap].map(Cell::maybe)).collect()
+    });
+    blocks.push(Block::Table(Table::new(caption, columns.collect(), cells.collect())));
+    report.section("Gaps", blocks);
+    how(&mut report, run);
+    report
 }
 
 fn score_figures(scores: &Scores) -> Vec<Figure> {

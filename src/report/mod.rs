@@ -22,6 +22,7 @@ use std::path::Path;
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};
+use crate::evaluate::table::fixed;
 use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::table::Table;
@@ -214,20 +215,10 @@ fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// A number with so many decimals; what rounds to 0 has no sign.
-#[must_use]
-pub fn decimal(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    match text.strip_prefix('-') {
-        Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_owned(),
-        _ => text,
-    }
-}
-
 /// A number with a unit, or a word where there is none.
 #[must_use]
 pub fn or_undefined(value: Option<f64>, decimals: usize, unit: &str) -> String {
-    value.map_or_else(|| "undefined".to_owned(), |value| format!("{}{unit}", decimal(value, decimals)))
+    value.map_or_else(|| "undefined".to_owned(), |value| format!("{}{unit}", fixed(value, decimals)))
 }
 
 #[cfg(test)]

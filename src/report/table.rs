@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::evaluate::table::fixed;
 use crate::raster::geopackage::{self, ColumnType, Value};
-use crate::report::decimal;
 use crate::svg::escape;
 
 /// Longer tables get a field to search them.
@@ -106,6 +106,19 @@ impl Table {
         Self::new(caption, columns.iter().map(column).collect(), rows)
     }
 
+    /// The same without the columns in which nothing is known.
+    #[must_use]
+    pub fn without_empty_columns(mut self) -> Self {
+        let is_known = |column: usize| {
+            let rows = self.rows.iter().chain(&self.total);
+            rows.filter_map(|row| row.get(column)).any(|cell| *cell != Cell::Empty)
+        };
+        let kept: Vec<bool> = (0..self.columns.len()).map(is_known).collect();
+        keep(&mut self.columns, &kept);
+        self.rows.iter_mut().chain(&mut self.total).for_each(|row| keep(row, &kept));
+        self
+    }
+
     /// The same with a last row that stays last.
     #[must_use]
     pub fn with_total(mut self, total: Vec<Cell>) -> Self {
@@ -153,6 +166,12 @@ impl Table {
     }
 }
 
+/// Leaves out what is not to be kept.
+fn keep<T>(values: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next().copied().unwrap_or(true));
+}
+
 /// A column's name in words: `area_km2` is `area (km²)`.
 #[must_use]
 pub fn label(name: &str) -> String {
@@ -176,7 +195,7 @@ impl Column {
     fn cell(&self, cell: &Cell) -> String {
         let (value, shown) = match cell {
             Cell::Text(text) => (escape(text), escape(text)),
-            Cell::Number(number) => (number.to_string(), decimal(*number, self.decimals.unwrap_or(3))),
+            Cell::Number(number) => (number.to_string(), fixed(*number, self.decimals.unwrap_or(3))),
             Cell::Empty => (String::new(), "\u{2013}".to_owned()),
         };
         let class = match (self.decimals, cell) {
@@ -203,6 +222,17 @@ mod tests {
         assert_eq!(html.matches("data-value=\"\">\u{2013}</td>").count(), 2);
         assert_eq!(html.matches("<tr class=\"total\">").count(), 1);
         assert!(!html.contains("type=\"search\""));
+    }
+
+    #[test]
+    fn columns_without_values_can_be_left_out() {
+        let columns = vec![Column::text("glacier"), Column::number("low", 1), Column::number("high", 1)];
+        let row = |high: Cell| vec![Cell::text("a"), Cell::Empty, high];
+        let table =
+            Table::new("t", columns, vec![row(Cell::Empty), row(Cell::number(1.0))]).with_total(row(Cell::Empty));
+        let html = table.without_empty_columns().html("t");
+        assert!(!html.contains("low") && html.contains("high"), "{html}");
+        assert_eq!(html.matches("<td").count(), 6);
     }
 
     #[test]
