@@ -156,7 +156,6 @@ fn are_running_numbers(features: &Features, column: usize) -> bool {
     if is_integer(column) && is_called("glacier_id") && is_outline_of_pixels {
         return true;
     }
-    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 features")]
     let mut values = (1_i64..).zip(features.features.iter().map(|feature| feature.values.get(column)));
     values.all(|(number, value)| match value {
         Some(Value::Integer(value)) => *value == number,
