@@ -97,15 +97,7 @@ const DISTANCES: [(&str, &str); 6] = [
 ];
 
 fn values(distances: Option<&Distances>) -> [Option<f64>; 6] {
-    let d = distances;
-    [
-        d.map(|d| d.mean_m),
-        d.map(|d| d.median_m),
-        d.map(|d| d.rms_m),
-        d.map(|d| d.percentile_95_m),
-        d.map(|d| d.hausdorff_m),
-        d.map(|d| d.polis_m),
-    ]
+    distances.map_or([None; 6], |distances| distances.values().map(Some))
 }
 
 fn print(job: &OutlineJob<'_>, found: &OutlineComparison) -> Result<()> {

@@ -42,6 +42,14 @@ pub struct Distances {
     pub polis_m: f64,
 }
 
+impl Distances {
+    /// Mean, median, root mean square, 95th percentile, Hausdorff distance and PoLiS, in metres.
+    #[must_use]
+    pub fn values(&self) -> [f64; 6] {
+        [self.mean_m, self.median_m, self.rms_m, self.percentile_95_m, self.hausdorff_m, self.polis_m]
+    }
+}
+
 /// The boundary of an outline.
 #[derive(Debug, Clone)]
 pub struct Boundary {

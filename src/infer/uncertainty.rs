@@ -20,6 +20,13 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::infer::symmetry::Symmetry;
 
+/// File name of the raster of predictive entropies.
+pub const ENTROPY_FILE: &str = "entropy.tif";
+/// File name of that of mutual information.
+pub const MUTUAL_INFORMATION_FILE: &str = "mutual_information.tif";
+/// File name of that of standard deviations.
+pub const STANDARD_DEVIATION_FILE: &str = "standard_deviation.tif";
+
 /// Values of every pixel: mean probability, variance, mutual information.
 pub const CHANNELS: usize = 3;
 

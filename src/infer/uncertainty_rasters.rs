@@ -7,15 +7,15 @@ use serde_json::{Value as Json, json};
 
 use crate::atomic_file::StagedFiles;
 use crate::error::Result;
-use crate::infer::uncertainty::{CHANNELS, entropy};
+use crate::infer::uncertainty::{CHANNELS, ENTROPY_FILE, MUTUAL_INFORMATION_FILE, STANDARD_DEVIATION_FILE, entropy};
 use crate::raster::cog::{CogSettings, CogWriter, Overview};
 use crate::raster::{Grid, Metadata};
 
 /// Names, what they hold, and its unit, in the order of the values of a pixel.
 const FILES: [(&str, &str, &str); 3] = [
-    ("entropy.tif", "predictive entropy of the members' mean probability", "bit"),
-    ("mutual_information.tif", "mutual information of class and member", "bit"),
-    ("standard_deviation.tif", "standard deviation of the members' probabilities of glacier", "1"),
+    (ENTROPY_FILE, "predictive entropy of the members' mean probability", "bit"),
+    (MUTUAL_INFORMATION_FILE, "mutual information of class and member", "bit"),
+    (STANDARD_DEVIATION_FILE, "standard deviation of the members' probabilities of glacier", "1"),
 ];
 
 /// Names of the files.

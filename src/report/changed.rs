@@ -8,7 +8,7 @@ use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::picture::{ClassStyle, classes_in_memory};
 use crate::report::table::{Cell, Table};
-use crate::report::{Block, Figure, Report, provenance};
+use crate::report::{Block, Figure, Report};
 
 /// Bars of the glaciers that changed most.
 const MOST_BARS: usize = 20;
@@ -41,15 +41,8 @@ pub fn report(change: &Change, title: &str, run: &Json) -> Result<Report> {
     report.section("Map", vec![Block::Map(Box::new(map))]);
 
     report.section("Glaciers", glaciers(change));
-    report.section(
-        "How it was made",
-        vec![
-            Block::Text("The command, from the folder in which it was given:".into()),
-            Block::Code(provenance::command()),
-            Block::Details { summary: "Inputs and settings".into(), value: run.clone() },
-        ],
-    );
-    report.section("Sign-off", vec![Block::SignOff]);
+    report.how_it_was_made(vec![Block::Details { summary: "Inputs and settings".into(), value: run.clone() }]);
+    report.sign_off();
     Ok(report)
 }
 

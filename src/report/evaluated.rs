@@ -15,7 +15,7 @@ use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::picture::{self, ClassStyle};
 use crate::report::table::{Cell, Column, Table};
-use crate::report::{Block, Figure, Report, or_undefined, provenance};
+use crate::report::{Block, Figure, Report, or_undefined};
 
 /// Glaciers and groups as bars.
 const MOST_BARS: usize = 25;
@@ -314,7 +314,6 @@ fn deviation_blocks(glaciers: &[GlacierDeviation], totals: &[TotalDeviation]) ->
         Column::number("PoLiS (m)", 1),
     ]);
     let rows = order.iter().take(MOST_ROWS).map(|row| {
-        let d = row.distances.as_ref();
         let first = [
             Cell::number(row.expert as f64),
             Cell::text(name(row)),
@@ -323,14 +322,7 @@ fn deviation_blocks(glaciers: &[GlacierDeviation], totals: &[TotalDeviation]) ->
             Cell::number(row.area_deviation_km2),
             Cell::maybe(row.area_deviation_percent),
         ];
-        let metres = [
-            d.map(|d| d.mean_m),
-            d.map(|d| d.median_m),
-            d.map(|d| d.rms_m),
-            d.map(|d| d.percentile_95_m),
-            d.map(|d| d.hausdorff_m),
-            d.map(|d| d.polis_m),
-        ];
+        let metres = row.distances.as_ref().map_or([None; 6], |distances| distances.values().map(Some));
         first.into_iter().chain(metres.map(Cell::maybe)).collect()
     });
     let caption = match order.len() {
@@ -448,12 +440,6 @@ fn reliability(report: &mut Report, diagram: Option<Diagram>) {
 }
 
 fn how(report: &mut Report, run: &Json) {
-    report.section(
-        "How it was made",
-        vec![
-            Block::Text("The command, from the folder in which it was given:".into()),
-            Block::Code(provenance::command()),
-            Block::Details { summary: "All numbers (evaluation.json)".into(), value: run.clone() },
-        ],
-    );
+    report
+        .how_it_was_made(vec![Block::Details { summary: "All numbers (evaluation.json)".into(), value: run.clone() }]);
 }

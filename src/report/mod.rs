@@ -111,6 +111,18 @@ impl Report {
         }
     }
 
+    /// Adds how it was made: the command of this process, then `more`.
+    pub fn how_it_was_made(&mut self, more: Vec<Block>) {
+        let words = "The command, from the folder in which it was given:".into();
+        let command = [Block::Text(words), Block::Code(provenance::command())];
+        self.section("How it was made", command.into_iter().chain(more).collect());
+    }
+
+    /// Adds lines for who checked it.
+    pub fn sign_off(&mut self) {
+        self.section("Sign-off", vec![Block::SignOff]);
+    }
+
     /// Writes the page, whole or not at all.
     ///
     /// # Errors

@@ -12,8 +12,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
 use crate::error::{Error, Result};
-use crate::raster::shapes::{Format, Shapes};
-use crate::raster::{Grid, RasterFile, Window};
+use crate::raster::{Grid, PixelShapes, RasterFile, Window};
 use crate::report::map::{Drawing, Key, Layer};
 
 /// Longest side of a layer in pixels: what a screen shows, twice.
@@ -147,14 +146,16 @@ pub fn classes_in_memory(grid: &Grid, values: &[u8], unknown: u8, styles: &[Clas
 fn class_layers(
     grid: &Grid,
     styles: &[ClassStyle<'_>],
-    visit: impl Fn(&mut dyn FnMut(usize, f32)) -> Result<()>,
+    visit: impl FnOnce(&mut dyn FnMut(usize, f32)) -> Result<()>,
 ) -> Result<Vec<Layer>> {
-    let layer = |style: &ClassStyle<'_>| {
-        let mut reduced = Reduced::of(grid);
-        #[expect(clippy::float_cmp, reason = "classes are small whole numbers")]
-        visit(&mut |i, value| {
+    let mut classes = vec![Reduced::of(grid); styles.len()];
+    #[expect(clippy::float_cmp, reason = "classes are small whole numbers")]
+    visit(&mut |i, value| {
+        for (reduced, style) in classes.iter_mut().zip(styles) {
             reduced.add(i, if value.is_nan() { value } else { f32::from(u8::from(value == style.value)) });
-        })?;
+        }
+    })?;
+    let layer = |(style, reduced): (&ClassStyle<'_>, &Reduced)| {
         let [r, g, b] = style.colour;
         let uri = reduced.png(|cell| {
             // Few pixels of a cell must be seen, too.
@@ -170,18 +171,12 @@ fn class_layers(
             drawing: Drawing::Picture { uri, is_crisp: reduced.is_crisp() },
         })
     };
-    styles.iter().map(layer).collect()
+    styles.iter().zip(&classes).map(layer).collect()
 }
 
 /// Polygons as lines over a map of `grid`.
-///
-/// # Errors
-/// The file cannot be read, or its polygons cannot be put on the grid.
-pub fn outlines(path: &Path, grid: &Grid, name: &str, colour: &str) -> Result<Layer> {
-    let Some(format) = Format::detect(path)? else {
-        return Err(Error::bad_file(path, "no polygons", "a file of polygons", "please report this defect"));
-    };
-    let shapes = Shapes::read(path, format)?.on_grid(grid, grid.crs.as_ref())?;
+#[must_use]
+pub fn outlines(shapes: &PixelShapes, grid: &Grid, name: &str, colour: &str) -> Layer {
     let rings: Vec<&[(f64, f64)]> = shapes.rings().collect();
     let factor = (grid.width.max(grid.height) as f64 / LARGEST as f64).max(0.05);
     let mut tolerance = 0.25 * factor;
@@ -192,14 +187,14 @@ pub fn outlines(path: &Path, grid: &Grid, name: &str, colour: &str) -> Result<La
     }
     let extent = |side: usize| unit(side as f64 / factor).max(1);
     let extent = (extent(grid.width).unsigned_abs(), extent(grid.height).unsigned_abs());
-    Ok(Layer {
+    Layer {
         name: name.into(),
         description: format!("{name}: lines around {} polygons", shapes.len()),
         is_on: true,
         fades: false,
         key: Key::Line(colour.into()),
         drawing: Drawing::Path { data, extent, colour: colour.into() },
-    })
+    }
 }
 
 #[expect(

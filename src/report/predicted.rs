@@ -7,13 +7,14 @@ use serde_json::Value as Json;
 
 use crate::error::Result;
 use crate::infer::products::{CLASSES_FILE, CONFIDENCE_FILE, PROBABILITY_FILE};
+use crate::infer::uncertainty::{ENTROPY_FILE, MUTUAL_INFORMATION_FILE, STANDARD_DEVIATION_FILE};
 use crate::raster::RasterFile;
 use crate::raster::geopackage::Value;
 use crate::raster::shapes::{Features, Format};
 use crate::report::bars::Bars;
 use crate::report::map::MapView;
 use crate::report::table::Table;
-use crate::report::{Block, Figure, Report, picture, provenance};
+use crate::report::{Block, Figure, Report, picture};
 
 /// Outlines in the table, the largest.
 const MOST_OUTLINES: usize = 500;
@@ -42,7 +43,9 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
     let has_outlines = run["result"]["outlines"].as_u64().is_some_and(|count| count > 0);
     // Other files in the folder may be of an earlier run.
     let names: Vec<&str> = run["files"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-    let vector = first_polygons(folder, names.iter().copied().filter(|_| has_outlines))?;
+    let features = first_polygons(folder, names.iter().copied().filter(|_| has_outlines))?
+        .map(|path| Features::open(&path))
+        .transpose()?;
 
     let name = run["id"].as_str().map_or_else(
         || folder.file_name().map_or_else(|| "scene".to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -66,8 +69,9 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
             layers.push(picture::ramp(&folder.join(file), name, description, range)?);
         }
     }
-    if let Some(path) = &vector {
-        layers.push(picture::outlines(path, &grid, "Glacier outlines", picture::OUTLINE)?);
+    if let Some(features) = &features {
+        let shapes = features.on_grid(|_| true, &grid, grid.crs.as_ref())?;
+        layers.push(picture::outlines(&shapes, &grid, "Glacier outlines", picture::OUTLINE));
     }
     let map = MapView {
         size: (grid.width, grid.height),
@@ -77,20 +81,16 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
     };
     report.section("Map", vec![Block::Map(Box::new(map))]);
 
-    let blocks = match &vector {
-        Some(path) => outline_blocks(path)?,
+    let blocks = match &features {
+        Some(features) => outline_blocks(features),
         None => vec![Block::Text("No glacier was found.".into())],
     };
     report.section("Outlines", blocks);
-    report.section(
-        "How it was made",
-        vec![
-            Block::Text("The command, from the folder in which it was given:".into()),
-            Block::Code(provenance::command()),
-            Block::Details { summary: "Model, settings, inputs, times (run.json)".into(), value: run.clone() },
-        ],
-    );
-    report.section("Sign-off", vec![Block::SignOff]);
+    report.how_it_was_made(vec![Block::Details {
+        summary: "Model, settings, inputs, times (run.json)".into(),
+        value: run.clone(),
+    }]);
+    report.sign_off();
     Ok(report)
 }
 
@@ -98,10 +98,10 @@ pub fn report(predicted: &Predicted<'_>) -> Result<Report> {
 const RAMPS: [(&str, &str, &str, [f32; 2]); 5] = [
     (PROBABILITY_FILE, "Probability of glacier", "Probability of glacier, 0 to 1", [0.0, 1.0]),
     (CONFIDENCE_FILE, "Confidence", "Confidence of the class, 0 to 1", [0.0, 1.0]),
-    ("entropy.tif", "Predictive entropy", "Entropy of the mean probability in bits, 0 to 1", [0.0, 1.0]),
-    ("mutual_information.tif", "Disagreement", "Mutual information of the members in bits, 0 to 0.25", [0.0, 0.25]),
+    (ENTROPY_FILE, "Predictive entropy", "Entropy of the mean probability in bits, 0 to 1", [0.0, 1.0]),
+    (MUTUAL_INFORMATION_FILE, "Disagreement", "Mutual information of the members in bits, 0 to 0.25", [0.0, 0.25]),
     (
-        "standard_deviation.tif",
+        STANDARD_DEVIATION_FILE,
         "Standard deviation",
         "Standard deviation of the members' probabilities, 0 to 0.5",
         [0.0, 0.5],
@@ -150,8 +150,7 @@ fn first_polygons<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Re
 }
 
 /// The largest outlines as bars and as a table with all attributes.
-fn outline_blocks(path: &Path) -> Result<Vec<Block>> {
-    let Features { columns, features, .. } = Features::open(path)?;
+fn outline_blocks(Features { columns, features, .. }: &Features) -> Vec<Block> {
     let area = columns.iter().position(|column| column.name == "area_km2");
     let area_of = |values: &[Value]| match area.and_then(|area| values.get(area)) {
         Some(Value::Real(value)) => *value,
@@ -183,6 +182,6 @@ fn outline_blocks(path: &Path) -> Result<Vec<Block>> {
         }));
     }
     let rows = order.iter().take(MOST_OUTLINES).map(|n| features[*n].values.as_slice());
-    blocks.push(Block::Table(Table::of_values(caption, &columns, rows)));
-    Ok(blocks)
+    blocks.push(Block::Table(Table::of_values(caption, columns, rows)));
+    blocks
 }

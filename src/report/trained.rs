@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::report::bars::Bars;
 use crate::report::table::{Cell, Column, Table};
-use crate::report::{Block, Figure, Report, or_undefined, provenance};
+use crate::report::{Block, Figure, Report, or_undefined};
 use crate::train::curves;
 use crate::train::log_file::EpochRow;
 use crate::train::run::Summary;
@@ -50,16 +50,11 @@ pub fn report(title: &str, settings: &str, summary: &Summary) -> Report {
         report.section("Regions", vec![regions(row)]);
     }
     report.section("Epochs", vec![Block::Table(epochs(&summary.rows))]);
-    report.section(
-        "How it was made",
-        vec![
-            Block::Text("The command, from the folder in which it was given:".into()),
-            Block::Code(provenance::command()),
-            Block::Text("All settings; glavitu train --config takes them:".into()),
-            Block::Code(settings.to_owned()),
-            Block::Details { summary: "What there was to train with".into(), value: json!(outlook) },
-        ],
-    );
+    report.how_it_was_made(vec![
+        Block::Text("All settings; glavitu train --config takes them:".into()),
+        Block::Code(settings.to_owned()),
+        Block::Details { summary: "What there was to train with".into(), value: json!(outlook) },
+    ]);
     report
 }
 
