@@ -20,5 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(shapes) = Shapes::read(file.path(), format) else { return };
     let grid =
         Grid { width: 64, height: 64, transform: [30.0, 0.0, 5e5, 0.0, -30.0, 6e6], crs: Crs::from_epsg(32611).ok() };
-    let _ = shapes.burn(&grid, grid.crs.as_ref());
+    if let Ok(placed) = shapes.on_grid(&grid, grid.crs.as_ref()) {
+        placed.burn_rows(0, &mut vec![false; grid.len()]);
+    }
 });

@@ -14,6 +14,7 @@ use crate::evaluate::area_interval::IntervalSettings;
 use crate::evaluate::calibration::Calibrator;
 use crate::evaluate::doubt::{Belief, COLUMNS, Doubt, Doubts, check_any_value, is_raw, numbers, warn_of_probabilities};
 use crate::evaluate::layer::{GLACIER, Source, UNKNOWN, with_crs};
+use crate::evaluate::layer_rows::{LayerRows, windows};
 use crate::evaluate::reference::Reference;
 use crate::evaluate::table::csv;
 use crate::evaluate::territory::Territories;
@@ -379,7 +380,16 @@ pub(super) fn read_classes(path: &Path, grid: Option<&Path>, assumed: Option<&Cr
             return Err(Error::bad_file(path, "polygons", "a raster, on whose pixels they are compared", remedy));
         }
     };
-    let (_, classes) = source.predicted(&grid, assumed)?;
+    let mut rows = LayerRows::predicted(source, &grid, assumed)?;
+    let mut classes = Vec::new();
+    classes.try_reserve_exact(grid.len()).map_err(|_| {
+        let found = format!("a raster of {} x {} pixels", grid.width, grid.height);
+        Error::bad_argument(found, "one that fits into memory", "take a part of the scene")
+    })?;
+    for window in windows(&grid, rows.block_rows()) {
+        classes.append(&mut rows.read(window)?);
+    }
+    rows.warn(false);
     Ok((grid, classes))
 }
 

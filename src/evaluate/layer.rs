@@ -72,57 +72,6 @@ impl Source {
             Self::Polygons(..) => None,
         }
     }
-
-    /// The classes of a prediction: 1 glacier, 0 other, 255 unknown, row by row. A raster of values between 0 and 1 is taken for probabilities:
-    /// glacier above 0.5, as `glavitu predict` decides.
-    ///
-    /// # Errors
-    /// A raster has other values or is one of confidences; polygons cannot be put on the grid.
-    pub fn predicted(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
-        match self {
-            Self::Raster(file) => {
-                refuse_confidences(file)?;
-                let values = file.read_window(0, file.grid().window())?;
-                let has_classes = values.iter().all(|v| class(*v).is_some());
-                if has_classes || !values.iter().all(|v| is_probability(*v)) {
-                    return Ok((Kind::Classes, classes(file, 0, &values)?));
-                }
-                Ok((Kind::Probability, values.into_iter().map(cut).collect()))
-            }
-            Self::Polygons(path, shapes) => Ok((Kind::Polygons, burnt(path, shapes, grid, assumed)?)),
-        }
-    }
-
-    /// The classes of a reference: 1 glacier, 0 other, 255 not labelled, row by row.
-    ///
-    /// # Errors
-    /// A raster has other values; polygons cannot be put on the grid.
-    pub fn reference(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<(Kind, Vec<u8>)> {
-        match self {
-            Self::Raster(file) => {
-                let classes = classes(file, 0, &file.read_window(0, file.grid().window())?)?;
-                if !classes.contains(&OTHER) && classes.contains(&UNKNOWN) {
-                    warn_of_no_other(file.path());
-                }
-                Ok((Kind::Classes, classes))
-            }
-            Self::Polygons(path, shapes) => Ok((Kind::Polygons, burnt(path, shapes, grid, assumed)?)),
-        }
-    }
-
-    /// Where pixels count, row by row: inside polygons, or where a raster is neither 0 nor nodata.
-    ///
-    /// # Errors
-    /// The raster cannot be read; polygons cannot be put on the grid.
-    pub fn valid(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<bool>> {
-        match self {
-            Self::Raster(file) => {
-                let values = file.read_window(0, file.grid().window())?;
-                Ok(values.into_iter().map(|v| !v.is_nan() && v != 0.0).collect())
-            }
-            Self::Polygons(_, shapes) => shapes.burn(grid, assumed),
-        }
-    }
 }
 
 /// A raster's grid with `assumed` where the CRS is missing or unknown.
@@ -174,15 +123,6 @@ pub(super) fn classes(file: &RasterFile, row: usize, values: &[f32]) -> Result<V
         })
     });
     classes.collect()
-}
-
-fn burnt(path: &Path, shapes: &Shapes, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<u8>> {
-    placed(path, shapes, grid, assumed)?;
-    let classes: Vec<u8> = shapes.burn(grid, assumed)?.into_iter().map(u8::from).collect();
-    if !classes.contains(&GLACIER) {
-        warn_of_no_pixel(path);
-    }
-    Ok(classes)
 }
 
 /// Polygons on the pixels of a grid.

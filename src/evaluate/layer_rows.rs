@@ -36,7 +36,8 @@ enum Pixels {
 }
 
 impl LayerRows {
-    /// A prediction; see [`Source::predicted`]. A raster is read once to tell classes from probabilities.
+    /// A prediction. A raster of values between 0 and 1 is taken for probabilities: glacier above 0.5, as `glavitu predict` decides. It is read once to tell
+    /// classes from probabilities.
     ///
     /// # Errors
     /// It is a raster of confidences or cannot be read; polygons cannot be put on the grid.

@@ -112,30 +112,19 @@ impl Shapes {
         &self.path
     }
 
-    /// Which pixels of a grid have their centre in a polygon, row by row. `assumed` stands in for a CRS that is not known, the file's or
-    /// the grid's.
-    ///
-    /// Vertices are reprojected one by one, so edges are straight on the grid's map. Polygons far from the grid are left out before that:
-    /// coordinates on the other side of the Earth have no place on most maps.
-    ///
-    /// # Errors
-    /// A CRS is not known or not supported, a vertex has no place on the map, or memory does not suffice.
-    pub fn burn(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<bool>> {
-        let mut mask = Vec::new();
-        mask.try_reserve_exact(grid.len()).map_err(|_| {
-            let remedy = "evaluate a part of the scene";
-            Error::bad_argument(
-                format!("a grid of {} x {} pixels", grid.width, grid.height),
-                "one that fits into memory",
-                remedy,
-            )
-        })?;
-        mask.resize(grid.len(), false);
+    /// Which pixels of a grid have their centre in a polygon, row by row.
+    #[cfg(test)]
+    pub(crate) fn burn(&self, grid: &Grid, assumed: Option<&Crs>) -> Result<Vec<bool>> {
+        let mut mask = vec![false; grid.len()];
         self.on_grid(grid, assumed)?.burn_rows(0, &mut mask);
         Ok(mask)
     }
 
-    /// The polygons on the pixels of a grid, to be burnt row by row. See [`Shapes::burn`].
+    /// The polygons on the pixels of a grid, to be burnt row by row ([`PixelShapes::burn_rows`]). `assumed` stands in for a CRS that is not known, the
+    /// file's or the grid's.
+    ///
+    /// Vertices are reprojected one by one, so edges are straight on the grid's map. Polygons far from the grid are left out before that:
+    /// coordinates on the other side of the Earth have no place on most maps.
     ///
     /// # Errors
     /// A CRS is not known or not supported, or a vertex has no place on the map.
