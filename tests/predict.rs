@@ -6,77 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use glavitu::raster::shapes::Features;
-use glavitu::raster::{Crs, GeoKeys, Grid, Metadata, RasterFile, check_same_grid, write_bands, write_floats};
-use program::{Run, Workplace, data, glavitu, shared};
-use serde_json::Value;
+use glavitu::raster::{Crs, GeoKeys, Grid, Metadata, RasterFile, check_same_grid, write_floats};
+use program::{
+    FILES, Workplace, data, glavitu, json, names, optical, predict, raster, refused, refused_as, write_optical,
+};
 
 const SIDE: usize = 96;
-const FILES: [&str; 7] =
-    ["confidence.tif", "outlines.gpkg", "outlines.qml", "outlines.tif", "probability.tif", "quicklook.png", "run.json"];
-
-/// A folder with a model and a scene.
-fn workplace() -> Workplace {
-    let place = Workplace::new();
-    place.import("tiny_global.h5", "global.safetensors");
-    place.scene("scene", SIDE);
-    place
-}
-
-/// Arguments for a prediction of the scene in `place`, into the folder `output`, and what comes on top.
-fn arguments(place: &Workplace, output: &str, more: &[&str]) -> Vec<String> {
-    let mut args = vec![
-        "predict".to_owned(),
-        "--model".into(),
-        place.at("global.safetensors"),
-        "--optical".into(),
-        place.at("scene/optical.tif"),
-        "--elevation".into(),
-        place.at("scene/elevation.tif"),
-        "-o".into(),
-        place.at(output),
-    ];
-    args.extend(more.iter().map(|&arg| arg.to_owned()));
-    args
-}
-
-fn predict(place: &Workplace, output: &str, more: &[&str]) -> Run {
-    let run = glavitu(&arguments(place, output, more));
-    assert_eq!(run.code, Some(0), "{}", run.err);
-    run
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-        .collect();
-    names.sort();
-    names
-}
-
-/// One band of a raster and its grid.
-fn raster(path: impl AsRef<Path>) -> (Grid, Vec<f32>) {
-    let file = RasterFile::open(path).expect("a raster");
-    assert_eq!(file.bands().len(), 1);
-    (file.grid().clone(), file.read_window(0, file.grid().window()).expect("its pixels"))
-}
-
-/// All bands of the generated scene's optical raster.
-fn optical(place: &Workplace) -> (Grid, Vec<Vec<f32>>) {
-    let file = RasterFile::open(place.at("scene/optical.tif")).expect("a raster");
-    let bands = (0..6).map(|b| file.read_window(b, file.grid().window()).expect("its pixels")).collect();
-    (file.grid().clone(), bands)
-}
-
-fn write_optical(path: &str, grid: &Grid, bands: &[Vec<f32>]) {
-    let bands: Vec<(&str, &[f32])> = bands.iter().map(|band| ("band", band.as_slice())).collect();
-    write_bands(path, grid, &bands, &[]).expect("written");
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).expect("JSON")
-}
-
 /// The three rasters bit for bit, NaN being NaN.
 fn same_rasters(place: &Workplace, a: &str, b: &str) {
     for name in ["outlines.tif", "probability.tif", "confidence.tif"] {
@@ -89,7 +24,7 @@ fn same_rasters(place: &Workplace, a: &str, b: &str) {
 
 #[test]
 fn six_files_on_one_grid() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let run = predict(&place, "result", &[]);
     assert_eq!(names(&place.path("result")), FILES);
     // Piped, there is no bar and no colour. The scene is larger than a tile, so there is nothing to say.
@@ -145,17 +80,17 @@ fn six_files_on_one_grid() {
 
 #[test]
 fn json_is_run_json() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let run = predict(&place, "result", &["--json"]);
     assert_eq!(run.out, fs::read_to_string(place.path("result/run.json")).expect("run.json"));
 }
 
 #[test]
 fn band_files_and_batches_give_the_same() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     predict(&place, "one", &[]);
     let (grid, bands) = optical(&place);
-    let mut args = arguments(&place, "six", &[]);
+    let mut args = place.predict_arguments("six", &[]);
     let mut paths = Vec::new();
     for (number, band) in bands.iter().enumerate() {
         let path = place.at(&format!("B{number}.tif"));
@@ -187,7 +122,7 @@ fn band_files_and_batches_give_the_same() {
 
 #[test]
 fn gaps_are_nodata_in_every_output() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let (grid, mut bands) = optical(&place);
     let (_, mut elevation) = raster(place.at("scene/elevation.tif"));
     bands[2][5 * SIDE + 7] = f32::NAN;
@@ -209,7 +144,7 @@ fn gaps_are_nodata_in_every_output() {
 
 #[test]
 fn integers_with_scale_offset_and_nodata() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let (grid, bands) = optical(&place);
     // Whole numbers of 1/8192 are exact in floats, so both files hold the same values.
     let raw = |v: f32| (v * 8192.0).round().clamp(-300.0, 32_000.0);
@@ -229,7 +164,7 @@ fn integers_with_scale_offset_and_nodata() {
 
 #[test]
 fn smoothing_is_a_median() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     predict(&place, "raw", &[]);
     predict(&place, "smooth", &["--smoothing", "3"]);
     let classes: Vec<u8> = raster(place.at("raw/outlines.tif")).1.iter().map(|&c| u8::from(c == 1.0)).collect();
@@ -242,7 +177,7 @@ fn smoothing_is_a_median() {
 
 #[test]
 fn iso_lines_are_not_smoothed() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let quiet = predict(&place, "plain", &["--iso-line"]);
     assert_eq!(quiet.err, "");
     let run = predict(&place, "smooth", &["--iso-line", "--smoothing", "9"]);
@@ -259,7 +194,7 @@ fn iso_lines_are_not_smoothed() {
 
 #[test]
 fn calibration_maps_the_confidence() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     predict(&place, "raw", &[]);
     let calibrator = place.at("calibrator.json");
     let pickle = data("calibrator.pickle").display().to_string();
@@ -279,7 +214,7 @@ fn calibration_maps_the_confidence() {
 
 #[test]
 fn regions() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     place.import("tiny_region.h5", "global.safetensors");
     predict(&place, "unset", &[]);
     predict(&place, "unknown", &["--region", "unknown"]);
@@ -300,7 +235,7 @@ fn regions() {
 
 #[test]
 fn a_scene_smaller_than_a_tile_is_padded() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     place.scene("scene", 40);
     let run = predict(&place, "result", &[]);
     assert_eq!(run.err.lines().count(), 1, "{}", run.err);
@@ -311,7 +246,7 @@ fn a_scene_smaller_than_a_tile_is_padded() {
 
 #[test]
 fn results_are_replaced_and_other_files_left() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     predict(&place, "result", &[]);
     fs::write(place.path("result/notes.txt"), "mine").expect("written");
     predict(&place, "result", &["--smoothing", "3"]);
@@ -320,26 +255,9 @@ fn results_are_replaced_and_other_files_left() {
     assert_eq!(names(&place.path("result")).len(), 8);
 }
 
-/// Runs a prediction that must be refused: exit code 2, one line that holds `parts`, nothing on standard output, nothing written.
-fn refused(place: &Workplace, more: &[&str], parts: &[&str]) {
-    refused_as(arguments(place, "refused", more), &place.path("refused"), parts);
-}
-
-fn refused_as(args: Vec<String>, output: &Path, parts: &[&str]) {
-    let run = glavitu(&args);
-    assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{args:?}: {}", run.err);
-    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-    assert!(run.err.starts_with("error: "), "{}", run.err);
-    for part in parts {
-        assert!(run.err.contains(part), "no '{part}' in: {}", run.err);
-    }
-    assert!(!output.exists());
-    println!("{}", run.err.trim_end());
-}
-
 #[test]
 fn an_assumed_crs_gives_its_code_to_rasters_of_the_same_place() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let (optical_path, elevation_path) = (place.at("scene/optical.tif"), place.at("scene/elevation.tif"));
     let (grid, bands) = optical(&place);
     let (_, elevation) = raster(&elevation_path);
@@ -377,249 +295,21 @@ fn an_assumed_crs_gives_its_code_to_rasters_of_the_same_place() {
 }
 
 #[test]
-fn rasters_that_do_not_fit() {
-    let place = workplace();
-    let (optical_path, elevation_path) = (place.at("scene/optical.tif"), place.at("scene/elevation.tif"));
-    let (grid, bands) = optical(&place);
-    let (_, elevation) = raster(&elevation_path);
-    let write = |grid: &Grid| write_floats(&elevation_path, grid, &elevation, &Metadata::default()).expect("written");
-    // Another zone: another place.
-    write(&Grid { crs: Crs::from_epsg(32633).ok(), ..grid.clone() });
-    refused(&place, &[], &["elevation.tif", "optical.tif", "another place"]);
-    refused(&place, &["--grid", "EPSG:32632"], &["EPSG:32632", "pixel size"]);
-    refused(&place, &["--reflectance-scale", "0"], &["scale 0"]);
-    // No CRS, and how to mend it.
-    write(&Grid { crs: None, ..grid.clone() });
-    refused(&place, &[], &["elevation.tif", "--assume-crs"]);
-    refused(&place, &["--assume-crs", "32632"], &["32632", "EPSG:CODE"]);
-    refused(&place, &["--assume-crs", "EPSG:999999"], &["999999"]);
-    predict(&place, "mended", &["--assume-crs", "EPSG:32632"]);
-    write(&grid);
-    // Bands.
-    write_optical(&optical_path, &grid, &bands[..5]);
-    refused(&place, &[], &["optical.tif", "5 band", "6 bands"]);
-    let two = [elevation_path.as_str(), elevation_path.as_str()];
-    let mut args = arguments(&place, "refused", &[]);
-    args.splice(4..5, two.map(str::to_owned));
-    refused_as(args, &place.path("refused"), &["elevation.tif", "6 files"]);
-    // No pixel with data in one band, or in all rasters at once.
-    let mut gone = bands.clone();
-    gone[3].fill(f32::NAN);
-    write_optical(&optical_path, &grid, &gone);
-    refused(&place, &[], &["optical.tif", "band 4", "nodata"]);
-    gone[3].clone_from(&bands[3]);
-    gone[3][100] = f32::INFINITY;
-    write_optical(&optical_path, &grid, &gone);
-    refused(&place, &[], &["optical.tif", "inf", "band 4"]);
-}
-
-#[test]
-fn files_that_are_not_rasters() {
-    let place = workplace();
-    let optical_path = place.path("scene/optical.tif");
-    let whole = fs::read(&optical_path).expect("the scene");
-    for length in [3, 100, whole.len() / 2, whole.len() - 1000] {
-        fs::write(&optical_path, &whole[..length]).expect("written");
-        refused(&place, &[], &["optical.tif"]);
-    }
-    fs::write(&optical_path, "blue, green, red\n1, 2, 3\n").expect("written");
-    refused(&place, &[], &["optical.tif", "not a TIFF"]);
-    fs::write(&optical_path, "").expect("written");
-    refused(&place, &[], &["optical.tif", "empty"]);
-    fs::remove_file(&optical_path).expect("removed");
-    refused(&place, &[], &["optical.tif"]);
-    fs::create_dir(&optical_path).expect("made");
-    refused(&place, &[], &["optical.tif", "folder"]);
-    if let Some(shared) = shared() {
-        for name in ["corrupt.tif", "all-nodata.tif"] {
-            let mut args = arguments(&place, "refused", &[]);
-            args[4] = shared.join("data/rasters").join(name).display().to_string();
-            refused_as(args, &place.path("refused"), &[name]);
-        }
-    }
-}
-
-#[test]
-fn options_that_do_not_fit() {
-    let place = workplace();
-    let scene = ["--model", &place.at("global.safetensors"), "--optical", &place.at("scene/optical.tif")];
-    let with = |more: &[&str]| -> Vec<String> {
-        let fixed = ["predict", "-o", &place.at("refused")].map(str::to_owned).to_vec();
-        fixed.into_iter().chain(scene.iter().chain(more).map(|&a| a.to_owned())).collect()
-    };
-    let output = place.path("refused");
-    refused_as(with(&[]), &output, &["--elevation"]);
-    let thermal = place.at("scene/elevation.tif");
-    refused(&place, &["--thermal", &thermal], &["--thermal", "optical, dem"]);
-    refused(&place, &["--region", "HMA"], &["--region"]);
-    refused(&place, &["--smoothing", "2"], &["--smoothing 2", "odd"]);
-    refused(&place, &["--smoothing", "0"], &["--smoothing 0"]);
-    refused(&place, &["--calibration", &place.at("global.safetensors")], &["global.safetensors"]);
-}
-
-#[test]
-fn weights_that_are_none() {
-    let place = workplace();
-    let model = place.path("global.safetensors");
-    let whole = fs::read(&model).expect("the model");
-    let mut damaged = whole.clone();
-    let end = damaged.len() - 50;
-    damaged[end] ^= 0x40;
-    let keras = fs::read(data("tiny_global.h5")).expect("the Keras file");
-    for (content, part) in [
-        (&b"nonsense"[..], ""),
-        (&whole[..whole.len() / 2], ""),
-        (&damaged, "SHA-256"),
-        (&keras, "glavitu import keras"),
-    ] {
-        fs::write(&model, content).expect("written");
-        refused(&place, &[], &["global.safetensors", part]);
-    }
-    fs::remove_file(&model).expect("removed");
-    refused(&place, &[], &["global.safetensors"]);
-}
-
-#[test]
-fn folders_that_cannot_be() {
-    let place = workplace();
-    fs::write(place.path("file"), "mine").expect("written");
-    for output in ["file", "file/result"] {
-        let run = glavitu(&arguments(&place, output, &[]));
-        assert_eq!((run.code, run.out.as_str(), run.err.lines().count()), (Some(2), "", 1), "{output}: {}", run.err);
-        assert!(run.err.starts_with("error: ") && run.err.contains("/file"), "{}", run.err);
-    }
-    assert_eq!(fs::read_to_string(place.path("file")).expect("still a file"), "mine");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn interrupted_runs_write_no_results() {
-    use std::process::{Command, Stdio};
-
-    let place = workplace();
-    // Some 1500 tiles: waves, as a landscape takes longer to generate than to write.
-    let side = 1200;
-    let (grid, _) = optical(&place);
-    let grid = Grid { width: side, height: side, ..grid };
-    let wave: Vec<f32> = (0..side * side).map(|i| ((i % 97) as f32 / 9.0).sin().abs()).collect();
-    write_optical(&place.at("scene/optical.tif"), &grid, &vec![wave.clone(); 6]);
-    let heights: Vec<f32> = wave.iter().map(|v| 1000.0 * v).collect();
-    write_floats(place.at("scene/elevation.tif"), &grid, &heights, &Metadata::default()).expect("written");
-    let output = place.at("result");
-    let args = arguments(&place, "result", &["--resume"]);
-    for wait in [0, 400, 800] {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"))
-            .args(&args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        std::thread::sleep(std::time::Duration::from_millis(wait));
-        program::interrupt(child.id());
-        let code = child.wait().expect("ends").code();
-        let ended = child.wait_with_output().expect("its output");
-        let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-        assert_eq!((code, out.as_ref()), (Some(130), ""), "{err}");
-        if place.path("result").exists() {
-            // Rows that a second run goes on from, and nothing else.
-            let expected = format!("error: interrupted; continue with `glavitu predict --resume -o {output}`\n");
-            assert_eq!(err.as_ref(), expected);
-            assert_eq!(names(&place.path("result")), [".glavitu-work"]);
-        } else {
-            assert_eq!(err.as_ref(), "error: interrupted; nothing was written\n");
-        }
-    }
-}
-
-#[test]
-fn devices_that_are_none() {
-    refused(&workplace(), &["--device", "nonsense"], &["nonsense", "available", "glavitu devices"]);
-}
-
-/// Runs the program with closed pipes for its output.
-#[cfg(unix)]
-fn unread(args: &[String], out: bool) -> std::process::Output {
-    use std::process::{Command, Stdio};
-
-    let gone = || {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        Stdio::from(writer)
-    };
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("glavitu"));
-    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if out {
-        command.stdout(gone())
-    } else {
-        command.stderr(gone())
-    };
-    command.output().expect("runs")
-}
-
-#[cfg(unix)]
-#[test]
-fn readers_that_have_gone() {
-    let place = workplace();
-    let info = ["info".to_owned(), place.at("global.safetensors")];
-    for args in [arguments(&place, "result", &[]), arguments(&place, "result", &["--json"]), info.to_vec()] {
-        let ended = unread(&args, true);
-        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""), "{args:?}");
-    }
-    assert_eq!(names(&place.path("result")), FILES);
-    let ended = unread(&arguments(&place, "refused", &["--smoothing", "2"]), false);
-    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(2), &b""[..]));
-}
-
-#[test]
-fn folders_in_the_way_of_files() {
-    let place = workplace();
-    for name in FILES {
-        fs::create_dir_all(place.path("result").join(name)).expect("made");
-        let run = glavitu(&arguments(&place, "result", &[]));
-        assert_eq!((run.code, run.err.lines().count()), (Some(2), 1), "{}", run.err);
-        assert!(run.err.contains(name) && run.err.contains("found a folder"), "{}", run.err);
-        assert_eq!(names(&place.path("result")), [name]);
-        fs::remove_dir(place.path("result").join(name)).expect("removed");
-    }
-}
-
-#[test]
-fn positions_beyond_the_earth() {
-    let place = workplace();
-    let (grid, bands) = optical(&place);
-    let (_, elevation) = raster(place.at("scene/elevation.tif"));
-    let put = |epsg: u32, transform: [f64; 6]| {
-        let grid = Grid { transform, crs: Crs::from_epsg(epsg).ok(), ..grid.clone() };
-        write_optical(&place.at("scene/optical.tif"), &grid, &bands);
-        write_floats(place.at("scene/elevation.tif"), &grid, &elevation, &Metadata::default()).expect("written");
-    };
-    put(4326, [0.01, 0.0, 10.0, 0.0, -0.01, 90.3]);
-    refused(&place, &[], &["90.3", "latitude"]);
-    put(32632, [30.0, 0.0, 5e7, 0.0, -30.0, 5e7]);
-    refused(&place, &[], &["cannot transform"]);
-    // Pixels centred on the pole.
-    put(4326, [0.001, 0.0, 10.0, 0.0, -0.001, 90.0005]);
-    predict(&place, "pole", &[]);
-    let report = json(&fs::read_to_string(place.path("pole/run.json")).expect("run.json"));
-    assert!(report["result"]["glacier_area_km2"].as_f64().is_some_and(f64::is_finite));
-}
-
-#[test]
 fn one_file_for_two_bands() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let (grid, bands) = optical(&place);
     let path = |band: usize| place.at(&format!("B{band}.tif"));
     for (number, band) in bands.iter().enumerate() {
         write_floats(path(number), &grid, band, &Metadata::default()).expect("written");
     }
-    let mut args = arguments(&place, "refused", &[]);
+    let mut args = place.predict_arguments("refused", &[]);
     args.splice(4..5, [0, 1, 2, 3, 4, 4].map(path));
     refused_as(args, &place.path("refused"), &["B4.tif", "twice"]);
 }
 
 #[test]
 fn integers_without_a_scale_are_noticed() {
-    let place = workplace();
+    let place = Workplace::of_scene(SIDE);
     let (grid, mut bands) = optical(&place);
     bands[4].iter_mut().for_each(|v| *v = (*v * 1e4).round() + 100.0);
     write_optical(&place.at("scene/optical.tif"), &grid, &bands);

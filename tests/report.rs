@@ -7,29 +7,8 @@ use std::fs;
 use program::{Workplace, glavitu};
 use serde_json::Value;
 
-/// A folder with a model and a scene.
-fn workplace() -> Workplace {
-    let place = Workplace::new();
-    place.import("tiny_global.h5", "global.safetensors");
-    place.scene("scene", 96);
-    place
-}
-
 fn predict(place: &Workplace, output: &str, more: &[&str]) -> program::Run {
-    let files = [
-        "--model",
-        "global.safetensors",
-        "--optical",
-        "scene/optical.tif",
-        "--elevation",
-        "scene/elevation.tif",
-        "-o",
-        output,
-    ];
-    let mut args = vec!["predict".to_owned()];
-    args.extend(files.map(|arg| if arg.starts_with('-') { arg.to_owned() } else { place.at(arg) }));
-    args.extend(more.iter().map(|arg| (*arg).to_owned()));
-    glavitu(&args)
+    glavitu(&place.predict_arguments(output, more))
 }
 
 /// What every page must be: whole, of one file, without a request to anywhere, and with a name for all that can be used or seen.
@@ -62,7 +41,7 @@ fn page(place: &Workplace, file: &str) -> String {
 
 #[test]
 fn a_mapped_scene() {
-    let place = workplace();
+    let place = Workplace::of_scene(96);
     let run = predict(&place, "result", &["--report"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
     let text = page(&place, "result/report.html");
@@ -90,7 +69,7 @@ fn a_mapped_scene() {
 
 #[test]
 fn a_manifest_asks_for_reports_that_are_missing() {
-    let place = workplace();
+    let place = Workplace::of_scene(96);
     fs::write(place.path("scenes.csv"), "id,optical,elevation\na,scene/optical.tif,scene/elevation.tif\n")
         .expect("written");
     let args = |more: &[&str]| {
@@ -121,7 +100,7 @@ fn a_manifest_asks_for_reports_that_are_missing() {
 
 #[test]
 fn a_change() {
-    let place = workplace();
+    let place = Workplace::of_scene(96);
     assert_eq!(predict(&place, "result", &[]).code, Some(0));
     let arguments = |output: &str, more: &[&str]| {
         let fixed =
@@ -191,7 +170,7 @@ fn a_training_run() {
 
 #[test]
 fn evaluations() {
-    let place = workplace();
+    let place = Workplace::of_scene(96);
     assert_eq!(predict(&place, "result", &[]).code, Some(0));
     let run = |args: &[&str]| {
         let named = |arg: &&str| if arg.contains('/') || arg.contains('.') { place.at(arg) } else { (*arg).to_owned() };
@@ -245,7 +224,7 @@ fn evaluations() {
 
 #[test]
 fn files_of_an_earlier_run_do_not_stay() {
-    let place = workplace();
+    let place = Workplace::of_scene(96);
     let first = predict(&place, "result", &["--tta", "--confidence-bands", "--report"]);
     assert_eq!(first.code, Some(0), "{}", first.err);
     let there = |name: &str| place.path(&format!("result/{name}")).exists();

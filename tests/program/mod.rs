@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use glavitu::atomic_file::StagedFiles;
 use glavitu::dataset::synthetic::SyntheticScene;
-use glavitu::raster::Grid;
+use glavitu::raster::{Grid, RasterFile, write_bands};
+use serde_json::Value;
 use tempfile::TempDir;
 use tiff_core::{ExtraSample, Tag, TagValue};
 use tiff_writer::{ImageBuilder, TiffWriter, WriteOptions};
@@ -22,6 +23,10 @@ pub(crate) struct Run {
     /// Standard error.
     pub(crate) err: String,
 }
+
+/// Files of a mapped scene.
+pub(crate) const FILES: [&str; 7] =
+    ["confidence.tif", "outlines.gpkg", "outlines.qml", "outlines.tif", "probability.tif", "quicklook.png", "run.json"];
 
 /// Runs the program.
 pub(crate) fn glavitu(args: &[String]) -> Run {
@@ -74,6 +79,29 @@ impl Workplace {
     /// An empty one.
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// One with a tiny model of random weights, `global.safetensors`, and a generated scene of `side` x `side` pixels in the folder `scene`.
+    pub(crate) fn of_scene(side: usize) -> Self {
+        let place = Self::new();
+        place.import("tiny_global.h5", "global.safetensors");
+        place.scene("scene", side);
+        place
+    }
+
+    /// The arguments of a prediction of that scene into the folder `output`, and what comes on top.
+    pub(crate) fn predict_arguments(&self, output: &str, more: &[&str]) -> Vec<String> {
+        let mut args = vec!["predict".to_owned()];
+        for (option, file) in [
+            ("--model", "global.safetensors"),
+            ("--optical", "scene/optical.tif"),
+            ("--elevation", "scene/elevation.tif"),
+            ("-o", output),
+        ] {
+            args.extend([option.to_owned(), self.at(file)]);
+        }
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        args
     }
 
     /// A path in it.
@@ -145,4 +173,64 @@ fn write_samples(path: &Path, grid: &Grid, bands: &[Vec<i16>], (scale, offset): 
     let pixels: Vec<i16> = (0..grid.len()).flat_map(|i| bands.iter().map(move |band| band[i])).collect();
     writer.write_block(&handle, 0, &pixels).expect("written");
     writer.finish().expect("finished");
+}
+
+/// Maps the scene of [`Workplace::of_scene`]; it must work.
+pub(crate) fn predict(place: &Workplace, output: &str, more: &[&str]) -> Run {
+    let run = glavitu(&place.predict_arguments(output, more));
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    run
+}
+
+/// Names of the files in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// One band of a raster and its grid.
+pub(crate) fn raster(path: impl AsRef<Path>) -> (Grid, Vec<f32>) {
+    let file = RasterFile::open(path).expect("a raster");
+    assert_eq!(file.bands().len(), 1);
+    (file.grid().clone(), file.read_window(0, file.grid().window()).expect("its pixels"))
+}
+
+/// All bands of the generated scene's optical raster.
+pub(crate) fn optical(place: &Workplace) -> (Grid, Vec<Vec<f32>>) {
+    let file = RasterFile::open(place.at("scene/optical.tif")).expect("a raster");
+    let bands = (0..6).map(|b| file.read_window(b, file.grid().window()).expect("its pixels")).collect();
+    (file.grid().clone(), bands)
+}
+
+/// Writes an optical raster.
+pub(crate) fn write_optical(path: &str, grid: &Grid, bands: &[Vec<f32>]) {
+    let bands: Vec<(&str, &[f32])> = bands.iter().map(|band| ("band", band.as_slice())).collect();
+    write_bands(path, grid, &bands, &[]).expect("written");
+}
+
+/// Text as JSON.
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// Runs a prediction that must be refused: exit code 2, one line that holds `parts`, nothing on standard output, nothing written.
+pub(crate) fn refused(place: &Workplace, more: &[&str], parts: &[&str]) {
+    refused_as(place.predict_arguments("refused", more), &place.path("refused"), parts);
+}
+
+/// Runs what must be refused.
+pub(crate) fn refused_as(args: Vec<String>, output: &Path, parts: &[&str]) {
+    let run = glavitu(&args);
+    assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{args:?}: {}", run.err);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    assert!(run.err.starts_with("error: "), "{}", run.err);
+    for part in parts {
+        assert!(run.err.contains(part), "no '{part}' in: {}", run.err);
+    }
+    assert!(!output.exists());
+    println!("{}", run.err.trim_end());
 }
