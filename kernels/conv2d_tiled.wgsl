@@ -49,13 +49,28 @@ fn bias_at(item_at: u32) -> item32 {
     return offset;
 }
 
-fn store(line: u32, column: u32, item_at: u32, value: item32) {
+// A thread's items of a pixel.
+fn store(line: u32, column: u32, first_item: u32, offsets: Items, sums: Items) {
+    let items = params.channels_out / ITEM;
     if column < params.width {
         let row_out = params.step * line + params.row_phase;
-        let at = (row_out * params.width + column) * params.step + params.column_phase;
-        let items = params.channels_out / ITEM;
-        out[at * items + item_at] = store_item(select(value, params.slope * value, value < item32()));
+        let at = ((row_out * params.width + column) * params.step + params.column_phase) * items + first_item;
+        for (var c = 0u; c < ITEMS; c++) {
+            if first_item + c < items {
+                let value = sums[c] + offsets[c];
+                out[at + c] = store_item(select(value, params.slope * value, value < item32()));
+            }
+        }
     }
+}
+
+// A quad of a pixel of a line, zeros outside it.
+fn quad_of_line(pixel: u32, column: u32, quad: u32, quads: u32) -> vec4<f32> {
+    var value = vec4<f32>();
+    if column < params.width {
+        value = quad_of_map(pixel, quad, quads);
+    }
+    return value;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -85,14 +100,13 @@ fn main(
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var upper = Sums();
-    var lower = Sums();
+    var sums = Sums();
     for (var i = 0u; i < params.kernel_height; i++) {
         // Unsigned: a row or column before the map wraps to a huge number.
         if row + i - params.top < params.height {
             for (var j = 0u; j < params.kernel_width; j++) {
                 let across = column + j - params.left;
-                let is_interior = UNIFORM_ROWS && across < params.width && across + ROWS <= params.width;
+                let is_interior = UNIFORM_ROWS && across < params.width && across + THREAD_ROWS <= params.width;
                 let pixel = (line + i - params.top) * params.width + across;
                 var at_kernel = params.kernel_first + (i * params.kernel_width + j) * params.channels_in * items;
                 for (var quad = 0u; quad < quads; quad++) {
@@ -103,26 +117,13 @@ fn main(
                         }
                     }
                     if is_interior {
-                        for (var r = 0u; r < ROWS; r++) {
-                            upper[r] = multiply(upper[r], quad_of_map(pixel + r, quad, quads), right);
-                        }
+                        // each ROW < 16
+                        sums[ROW] = multiply(sums[ROW], quad_of_map(pixel + ROW, quad, quads), right);
+                        // end
                     } else {
-                        for (var r = 0u; r < ROWS; r++) {
-                            var left = vec4<f32>();
-                            if across + r < params.width {
-                                left = quad_of_map(pixel + r, quad, quads);
-                            }
-                            upper[r] = multiply(upper[r], left, right);
-                        }
-                    }
-                    if THREAD_ROWS > ROWS {
-                        for (var r = ROWS; r < THREAD_ROWS; r++) {
-                            var left = vec4<f32>();
-                            if across + r < params.width {
-                                left = quad_of_map(pixel + r, quad, quads);
-                            }
-                            lower[r - ROWS] = multiply(lower[r - ROWS], left, right);
-                        }
+                        // each ROW < 16
+                        sums[ROW] = multiply(sums[ROW], quad_of_line(pixel + ROW, across + ROW, quad, quads), right);
+                        // end
                     }
                     at_kernel += 4u * items;
                 }
@@ -133,22 +134,11 @@ fn main(
     if block >= params.lines * blocks {
         return;
     }
+    var offsets: Items;
     for (var c = 0u; c < ITEMS; c++) {
-        if first_item + c < items {
-            let offset = bias_at(first_item + c);
-            for (var r = 0u; r < ROWS; r++) {
-                store(line, column + r, first_item + c, upper[r][c] + offset);
-            }
-        }
+        offsets[c] = bias_at(last[c]);
     }
-    if THREAD_ROWS > ROWS {
-        for (var c = 0u; c < ITEMS; c++) {
-            if first_item + c < items {
-                let offset = bias_at(first_item + c);
-                for (var r = 0u; r < ROWS; r++) {
-                    store(line, column + ROWS + r, first_item + c, lower[r][c] + offset);
-                }
-            }
-        }
-    }
+    // each ROW < 16
+    store(line, column + ROW, first_item, offsets, sums[ROW]);
+    // end
 }

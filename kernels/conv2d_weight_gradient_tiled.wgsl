@@ -38,8 +38,8 @@ struct Params {
 
 override WORKGROUP_SIZE: u32 = GROUP_THREADS; // the tile allows no other
 
-// Quads of rows of a block, and pixels that a thread reads together.
-const ROW_QUADS: u32 = ROWS / 4u;
+const ROW_QUADS: u32 = THREAD_ROWS / 4u;
+// Pixels that a thread reads together.
 const PIXELS: u32 = select(4u, 2u, UNIFORM_ROWS);
 
 // What a quad of rows reads: its quad of channels and the way to its tap's neighbour. Unsigned: a step up or to the left wraps, and the sum with a row
@@ -80,13 +80,39 @@ fn value_at(pixel: Pixel, channel_quad: u32, down: u32, right: u32) -> vec4<f32>
     return select(vec4<f32>(), quad_of_map(at, channel_quad, params.channels_filled / 4u), inside);
 }
 
-// One result, or its sum with what is there.
-fn store(at: u32, sum: item32) {
-    var total = sum;
-    if params.adds != 0u {
-        total += load_item(out[at]);
+// One row of four pixels' quads of rows.
+fn row_of(values: array<vec4<f32>, PIXELS>, row: u32) -> vec4<f32> {
+    return vec4<f32>(values[0][row], values[1][row], values[PIXELS - 2u][row], values[PIXELS - 1u][row]);
+}
+
+// A row's sums with four pixels' products added, four together: without fused multiply-adds it is no more work, and rounds less.
+fn add_products(before: Items, values: vec4<f32>, gradient: array<Items, PIXELS>) -> Items {
+    var sums = before;
+    for (var c = 0u; c < ITEMS; c++) {
+        sums[c] += (values.x * gradient[0][c] + values.y * gradient[1][c])
+            + (values.z * gradient[PIXELS - 2u][c] + values.w * gradient[PIXELS - 1u][c]);
     }
-    out[at] = store_item(total);
+    return sums;
+}
+
+// A thread's items of a row: the result, or its sum with what is there.
+fn store(part: u32, row: u32, first_item: u32, sums: Items) {
+    let items = params.channels_out / ITEM;
+    let taps = params.kernel_height * params.kernel_width;
+    let tap = row / params.channels_filled;
+    let channel = row - tap * params.channels_filled;
+    if tap < taps && channel < params.channels_in {
+        let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
+        for (var c = 0u; c < ITEMS; c++) {
+            if first_item + c < items {
+                var total = sums[c];
+                if params.adds != 0u {
+                    total += load_item(out[at + c]);
+                }
+                out[at + c] = store_item(total);
+            }
+        }
+    }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -95,7 +121,6 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let quads = params.channels_filled / 4u;
     let taps = params.kernel_height * params.kernel_width;
     let items = params.channels_out / ITEM;
     let columns = (items + GROUP_ITEMS - 1u) / GROUP_ITEMS;
@@ -105,19 +130,17 @@ fn main(
     if part >= params.parts {
         return;
     }
-    let row_quad = (index % tiles / columns * GROUP_ROWS + tile_row(local)) / 4u;
+    let first_row = index % tiles / columns * GROUP_ROWS + tile_row(local);
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
-    let upper_rows = rows_from(row_quad);
-    let lower_rows = rows_from(row_quad + ROW_QUADS);
+    let rows = rows_from(first_row / 4u);
     // Items past the end read the last one, and are not stored.
     var last: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var upper = Sums();
-    var lower = Sums();
+    var sums = Sums();
     let start = part * params.part_pixels;
     let end = min(start + params.part_pixels, params.pixels);
     var row = start / params.width % params.height;
@@ -140,68 +163,35 @@ fn main(
                 }
             }
         }
-        var values: array<array<vec4<f32>, ROW_QUADS>, PIXELS>;
-        for (var p = 0u; p < PIXELS; p++) {
-            for (var r = 0u; r < ROW_QUADS; r++) {
-                values[p][r] = value_at(pixels[p], upper_rows.channel_quad[r], upper_rows.down[r], upper_rows.right[r]);
-            }
-        }
         if UNIFORM_ROWS {
+            var values: array<array<vec4<f32>, ROW_QUADS>, PIXELS>;
             for (var p = 0u; p < PIXELS; p++) {
-                for (var r = 0u; r < ROWS; r++) {
+                for (var r = 0u; r < ROW_QUADS; r++) {
+                    values[p][r] = value_at(pixels[p], rows.channel_quad[r], rows.down[r], rows.right[r]);
+                }
+            }
+            for (var p = 0u; p < PIXELS; p++) {
+                for (var r = 0u; r < THREAD_ROWS; r++) {
                     for (var c = 0u; c < ITEMS; c++) {
-                        upper[r][c] += values[p][r / 4u][r % 4u] * gradient[p][c];
+                        sums[r][c] += values[p][r / 4u][r % 4u] * gradient[p][c];
                     }
                 }
             }
         } else {
-            // Four products together: without fused multiply-adds it is no more work, and rounds less.
-            for (var r = 0u; r < ROWS; r++) {
-                for (var c = 0u; c < ITEMS; c++) {
-                    upper[r][c] += (values[0][r / 4u][r % 4u] * gradient[0][c] + values[1][r / 4u][r % 4u] * gradient[1][c])
-                        + (values[PIXELS - 2u][r / 4u][r % 4u] * gradient[PIXELS - 2u][c]
-                            + values[PIXELS - 1u][r / 4u][r % 4u] * gradient[PIXELS - 1u][c]);
-                }
-            }
+            var values: array<vec4<f32>, PIXELS>;
+            // each QUAD < 4
             for (var p = 0u; p < PIXELS; p++) {
-                for (var r = 0u; r < ROW_QUADS; r++) {
-                    values[p][r] = value_at(pixels[p], lower_rows.channel_quad[r], lower_rows.down[r], lower_rows.right[r]);
-                }
+                values[p] = value_at(pixels[p], rows.channel_quad[QUAD], rows.down[QUAD], rows.right[QUAD]);
             }
-            for (var r = 0u; r < ROWS; r++) {
-                for (var c = 0u; c < ITEMS; c++) {
-                    lower[r][c] += (values[0][r / 4u][r % 4u] * gradient[0][c] + values[1][r / 4u][r % 4u] * gradient[1][c])
-                        + (values[PIXELS - 2u][r / 4u][r % 4u] * gradient[PIXELS - 2u][c]
-                            + values[PIXELS - 1u][r / 4u][r % 4u] * gradient[PIXELS - 1u][c]);
-                }
-            }
+            sums[4u * QUAD] = add_products(sums[4u * QUAD], row_of(values, 0u), gradient);
+            sums[4u * QUAD + 1u] = add_products(sums[4u * QUAD + 1u], row_of(values, 1u), gradient);
+            sums[4u * QUAD + 2u] = add_products(sums[4u * QUAD + 2u], row_of(values, 2u), gradient);
+            sums[4u * QUAD + 3u] = add_products(sums[4u * QUAD + 3u], row_of(values, 3u), gradient);
+            // end
         }
     }
 
-    for (var q = 0u; q < ROW_QUADS; q++) {
-        let tap = (row_quad + q) / quads;
-        let channel = (row_quad + q - tap * quads) * 4u;
-        let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
-        for (var r = 0u; r < 4u; r++) {
-            for (var c = 0u; c < ITEMS; c++) {
-                if tap < taps && channel + r < params.channels_in && first_item + c < items {
-                    store(at + r * items + c, upper[4u * q + r][c]);
-                }
-            }
-        }
-    }
-    if THREAD_ROWS > ROWS {
-        for (var q = 0u; q < ROW_QUADS; q++) {
-            let tap = (row_quad + ROW_QUADS + q) / quads;
-            let channel = (row_quad + ROW_QUADS + q - tap * quads) * 4u;
-            let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
-            for (var r = 0u; r < 4u; r++) {
-                for (var c = 0u; c < ITEMS; c++) {
-                    if tap < taps && channel + r < params.channels_in && first_item + c < items {
-                        store(at + r * items + c, lower[4u * q + r][c]);
-                    }
-                }
-            }
-        }
-    }
+    // each ROW < 16
+    store(part, first_row + ROW, first_item, sums[ROW]);
+    // end
 }

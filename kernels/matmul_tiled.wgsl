@@ -61,9 +61,18 @@ fn bias_at(column: u32) -> item32 {
     return offset;
 }
 
-fn store(at: u32, column: u32, product: item32) {
-    let value = product + addend_at(at, column, params.n / ITEM);
-    out[at] = store_item(select(value, params.slope * value, value < item32()));
+// A thread's items of a row of a result.
+fn store(result: u32, row: u32, first_item: u32, offsets: Items, sums: Items) {
+    let items = params.n / ITEM;
+    if row < params.m {
+        let at = (result * params.m + row) * items + first_item;
+        for (var c = 0u; c < ITEMS; c++) {
+            if first_item + c < items {
+                let value = sums[c] + offsets[c] + addend_at(at + c, first_item + c, items);
+                out[at + c] = store_item(select(value, params.slope * value, value < item32()));
+            }
+        }
+    }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -87,21 +96,16 @@ fn main(
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
     // Rows and items past the end read the last one, and are not stored.
-    var at_upper: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        at_upper[r] = product * params.m + min(row + r, params.m - 1u);
-    }
-    var at_lower: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        at_lower[r] = product * params.m + min(row + ROWS + r, params.m - 1u);
+    var at_a: array<u32, THREAD_ROWS>;
+    for (var r = 0u; r < THREAD_ROWS; r++) {
+        at_a[r] = product * params.m + min(row + r, params.m - 1u);
     }
     var at_b: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         at_b[c] = product * params.b_batch + min(first_item + c, items - 1u);
     }
 
-    var upper = Sums();
-    var lower = Sums();
+    var sums = Sums();
     let end = min((part + 1u) * params.k_part, params.k) / 4u;
     for (var quad = part * params.k_part / 4u; quad < end; quad++) {
         var right: array<Items, 4>;
@@ -110,37 +114,16 @@ fn main(
                 right[j][c] = load_item(b[at_b[c] + (4u * quad + j) * items]);
             }
         }
-        for (var r = 0u; r < ROWS; r++) {
-            upper[r] = multiply(upper[r], quad_of_map(at_upper[r], quad, quads), right);
-        }
-        if THREAD_ROWS > ROWS {
-            for (var r = 0u; r < ROWS; r++) {
-                lower[r] = multiply(lower[r], quad_of_map(at_lower[r], quad, quads), right);
-            }
-        }
+        // each ROW < 16
+        sums[ROW] = multiply(sums[ROW], quad_of_map(at_a[ROW], quad, quads), right);
+        // end
     }
 
-    let at = result * params.m * items + first_item;
+    var offsets: Items;
     for (var c = 0u; c < ITEMS; c++) {
-        if first_item + c < items {
-            let offset = bias_at(first_item + c);
-            for (var r = 0u; r < ROWS; r++) {
-                if row + r < params.m {
-                    store(at + (row + r) * items + c, first_item + c, upper[r][c] + offset);
-                }
-            }
-        }
+        offsets[c] = bias_at(min(first_item + c, items - 1u));
     }
-    if THREAD_ROWS > ROWS {
-        for (var c = 0u; c < ITEMS; c++) {
-            if first_item + c < items {
-                let offset = bias_at(first_item + c);
-                for (var r = 0u; r < ROWS; r++) {
-                    if row + ROWS + r < params.m {
-                        store(at + (row + ROWS + r) * items + c, first_item + c, lower[r][c] + offset);
-                    }
-                }
-            }
-        }
-    }
+    // each ROW < 16
+    store(result, row + ROW, first_item, offsets, sums[ROW]);
+    // end
 }

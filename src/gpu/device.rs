@@ -130,7 +130,7 @@ pub fn select<'a>(wanted: &str, list: &'a [AdapterSummary]) -> Result<&'a Adapte
 
 /// What is used where an adapter has it.
 const OPTIONAL_FEATURES: wgpu::Features =
-    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP).union(wgpu::Features::SHADER_INT64);
 
 /// What went wrong on a device since it was last looked at.
 #[derive(Debug, Default)]
@@ -190,6 +190,7 @@ impl Gpu {
             // Measured on an H200: 17 to 21 TFLOP/s for gradients of weights, against 6.6 of tiles without workgroup memory.
             shared_tiles: !summary.is_software() && adapter.get_info().vendor == NVIDIA,
             subgroups: summary.subgroups.is_some(),
+            long_words: summary.is_software() && adapter.features().contains(wgpu::Features::SHADER_INT64),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glavitu"),

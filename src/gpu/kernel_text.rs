@@ -68,7 +68,7 @@ pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -
             None => (format!("kernels/{name}.wgsl"), source),
         };
         whole.parts.push((whole.text.len(), path));
-        whole.text.push_str(text);
+        whole.text.push_str(&repeated(text));
         whole.text.push('\n');
     }
     if let Some((input, output)) = form.in_place {
@@ -177,6 +177,56 @@ impl KernelText {
     }
 }
 
+/// The text with its repeated blocks written out. A block stands between the lines `// each NAME < COUNT` and `// end` and is there COUNT times, with the
+/// numbers from 0u for the word NAME. The first copy stands where the block is, the others follow on the line of its end, so that lines keep their
+/// numbers. Drivers do not unroll every loop, and in one that stays a loop an array lies in memory; this always does.
+fn repeated(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let head = line.trim().strip_prefix("// each ").and_then(|rest| rest.split_once(" < "));
+        let Some((name, count)) = head.and_then(|(name, count)| Some((name, count.parse::<u32>().ok()?))) else {
+            result.push_str(line);
+            result.push('\n');
+            continue;
+        };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "// end").collect();
+        result.push('\n');
+        for line in &block {
+            result.push_str(&numbered(line, name, 0));
+            result.push('\n');
+        }
+        for number in 1..count {
+            for line in &block {
+                let code = line.split_once("//").map_or(*line, |(code, _)| code);
+                result.push_str(&numbered(code.trim(), name, number));
+                result.push(' ');
+            }
+        }
+        result.push('\n');
+    }
+    result
+}
+
+/// The line with a number for each word that is the name.
+fn numbered(line: &str, name: &str, number: u32) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut result = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(name) {
+        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+        result.push_str(before);
+        if before.chars().next_back().is_some_and(is_part) || after.chars().next().is_some_and(is_part) {
+            result.push_str(name);
+        } else {
+            result.push_str(&format!("{number}u"));
+        }
+        rest = after;
+    }
+    result.push_str(rest);
+    result
+}
+
 /// The text with `to` instead of `from`, a name and what follows it, wherever the name is not the end of a longer one.
 fn renamed(text: &str, from: &str, to: &str) -> String {
     let mut result = String::with_capacity(text.len());
@@ -232,6 +282,30 @@ mod tests {
         let chosen = text.specialised(&[("SIZE", 32.0)]).expect("plain");
         assert!(chosen.contains("\nconst SIZE: u32 = 32u; // threads\n"), "{chosen}");
         naga::front::wgsl::parse_str(&chosen).expect("it compiles");
+    }
+
+    #[test]
+    fn blocks_are_repeated_and_lines_keep_their_numbers() {
+        static KERNEL: Kernel = Kernel {
+            name: "blocks",
+            source: "fn f() -> u32 {\n    var sums = array<u32, 3>();\n    // each ROW < 3\n    sums[ROW] += 2u * ROW; // ROWS\n    \
+                     sums[2u - ROW] += ARROW + ROW_S;\n    // end\n    return sums[2];\n}\nconst ARROW = 1u;\nconst ROW_S = 2u;\n\
+                     @compute @workgroup_size(1)\nfn main() { _ = f(); }\n",
+            shared: &[],
+        };
+        let text = assemble(&KERNEL, Form::default(), &ChangedKernels::default());
+        assert!(text.text.contains("\n    sums[0u] += 2u * 0u; // ROWS\n    sums[2u - 0u] += ARROW + ROW_S;\n"), "{}", text.text);
+        assert!(
+            text.text.contains("\nsums[1u] += 2u * 1u; sums[2u - 1u] += ARROW + ROW_S; sums[2u] += 2u * 2u; sums[2u - 2u] += ARROW + ROW_S; \n"),
+            "{}",
+            text.text
+        );
+        let mut changed = ChangedKernels::default();
+        changed.insert("blocks", "mine.wgsl", KERNEL.source.replace("return sums[2]", "return nothing"));
+        let broken = assemble(&KERNEL, Form::default(), &changed).compile(Capabilities::empty());
+        let message = broken.expect_err("no such name").to_string();
+        assert!(message.contains("mine.wgsl:7:"), "{message}");
+        text.compile(Capabilities::empty()).expect("it compiles");
     }
 
     #[test]

@@ -20,12 +20,14 @@ pub struct Form {
     pub in_place: Option<(usize, usize)>,
     /// Whether the kernel may use subgroup operations.
     pub subgroups: bool,
+    /// Whether quads of floats are read and written as two words of 64 bits, which needs `SHADER_INT64`.
+    pub long_words: bool,
 }
 
 impl Default for Form {
     /// Single floats.
     fn default() -> Self {
-        Self { item: 1, storage: Storage::F32, native_half: false, in_place: None, subgroups: false }
+        Self { item: 1, storage: Storage::F32, native_half: false, in_place: None, subgroups: false, long_words: false }
     }
 }
 
@@ -34,7 +36,8 @@ impl Form {
     #[must_use]
     pub fn of(launch: &Launch, storage: Storage, caps: &Caps) -> Self {
         let native_half = storage == Storage::F16 && caps.native_half;
-        Self { item: launch.item, storage, native_half, in_place: launch.in_place, subgroups: caps.subgroups }
+        let long_words = storage == Storage::F32 && caps.long_words;
+        Self { item: launch.item, storage, native_half, in_place: launch.in_place, subgroups: caps.subgroups, long_words }
     }
 
     /// What the text asks of a compiler beyond the core of the language.
@@ -44,12 +47,14 @@ impl Form {
         of(self.native_half, Capabilities::SHADER_FLOAT16)
             | of(is_packed, Capabilities::SHADER_FLOAT16_IN_FLOAT32)
             | of(self.subgroups, Capabilities::SUBGROUP)
+            | of(self.long_words, Capabilities::SHADER_INT64)
     }
 
     /// The text that is put before a kernel of this form.
     #[must_use]
     pub fn prelude(self) -> String {
         let elements = match (self.storage, self.native_half) {
+            (Storage::F32, _) if self.long_words => FLOATS_IN_LONG_WORDS,
             (Storage::F32, _) => FLOATS,
             (Storage::F16, true) => HALVES,
             (Storage::F16, false) => PACKED_HALVES,
@@ -62,7 +67,8 @@ impl Form {
             _ => SINGLES,
         };
         let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
-        [elements, rounding, item, SHARED].concat()
+        let words = format!("const LONG_WORDS: bool = {};\n", self.long_words);
+        [elements, rounding, item, &words, SHARED].concat()
     }
 }
 
@@ -74,6 +80,22 @@ fn load4(stored: elem4) -> vec4<f32> {
 }
 fn store4(value: vec4<f32>) -> elem4 {
     return value;
+}
+fn store1(value: f32) -> elem {
+    return value;
+}
+";
+
+/// Software adapters take every load and store of a vector apart into single words, each with a check of its bounds. Long words are half as many.
+const FLOATS_IN_LONG_WORDS: &str = "\
+alias elem = f32;
+alias elem4 = vec2<u64>;
+fn load4(stored: elem4) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(u32(stored.x), u32(stored.x >> 32u), u32(stored.y), u32(stored.y >> 32u)));
+}
+fn store4(value: vec4<f32>) -> elem4 {
+    let bits = bitcast<vec4<u32>>(value);
+    return elem4(u64(bits.x) | (u64(bits.y) << 32u), u64(bits.z) | (u64(bits.w) << 32u));
 }
 fn store1(value: f32) -> elem {
     return value;

@@ -31,6 +31,8 @@ pub struct Caps {
     pub tuning: Arc<Tuning>,
     /// Whether kernels can use subgroup operations. Of subgroups' sizes nothing is known.
     pub subgroups: bool,
+    /// Whether kernels read and write quads of floats as two words of 64 bits, and wide tiles are wider: for software adapters, whose loads are dear.
+    pub long_words: bool,
 }
 
 impl Caps {
@@ -63,6 +65,7 @@ impl Default for Caps {
             winograd: None,
             tuning: Arc::default(),
             subgroups: false,
+            long_words: false,
         }
     }
 }
