@@ -49,19 +49,11 @@ fn bias_at(item_at: u32) -> item32 {
     return offset;
 }
 
-// A thread's items of a pixel.
-fn store(line: u32, column: u32, first_item: u32, offsets: Items, sums: Items) {
+fn store(line: u32, column: u32, item_at: u32, value: item32) {
+    let row_out = params.step * line + params.row_phase;
+    let at = (row_out * params.width + column) * params.step + params.column_phase;
     let items = params.channels_out / ITEM;
-    if column < params.width {
-        let row_out = params.step * line + params.row_phase;
-        let at = ((row_out * params.width + column) * params.step + params.column_phase) * items + first_item;
-        for (var c = 0u; c < ITEMS; c++) {
-            if first_item + c < items {
-                let value = sums[c] + offsets[c];
-                out[at + c] = store_item(select(value, params.slope * value, value < item32()));
-            }
-        }
-    }
+    out[at * items + item_at] = store_item(select(value, params.slope * value, value < item32()));
 }
 
 // A quad of a pixel of a line, zeros outside it.
@@ -100,7 +92,9 @@ fn main(
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
+    // each BLOCK < BLOCKS
+    var sums_BLOCK = Sums();
+    // end
     for (var i = 0u; i < params.kernel_height; i++) {
         // Unsigned: a row or column before the map wraps to a huge number.
         if row + i - params.top < params.height {
@@ -116,15 +110,18 @@ fn main(
                             right[k][c] = load_item(kernel[at_kernel + k * items + last[c]]);
                         }
                     }
+                    // each BLOCK < BLOCKS
                     if is_interior {
-                        // each ROW < 16
-                        sums[ROW] = multiply(sums[ROW], quad_of_map(pixel + ROW, quad, quads), right);
-                        // end
+                        for (var r = 0u; r < ROWS; r++) {
+                            sums_BLOCK[r] = multiply(sums_BLOCK[r], quad_of_map(pixel + BLOCK * ROWS + r, quad, quads), right);
+                        }
                     } else {
-                        // each ROW < 16
-                        sums[ROW] = multiply(sums[ROW], quad_of_line(pixel + ROW, across + ROW, quad, quads), right);
-                        // end
+                        for (var r = 0u; r < ROWS; r++) {
+                            let at = BLOCK * ROWS + r;
+                            sums_BLOCK[r] = multiply(sums_BLOCK[r], quad_of_line(pixel + at, across + at, quad, quads), right);
+                        }
                     }
+                    // end
                     at_kernel += 4u * items;
                 }
             }
@@ -138,7 +135,15 @@ fn main(
     for (var c = 0u; c < ITEMS; c++) {
         offsets[c] = bias_at(last[c]);
     }
-    // each ROW < 16
-    store(line, column + ROW, first_item, offsets, sums[ROW]);
+    // each BLOCK < BLOCKS
+    for (var c = 0u; c < ITEMS; c++) {
+        if first_item + c < items {
+            for (var r = BLOCK * ROWS; r < BLOCK * ROWS + ROWS; r++) {
+                if column + r < params.width {
+                    store(line, column + r, first_item + c, sums_BLOCK[r - BLOCK * ROWS][c] + offsets[c]);
+                }
+            }
+        }
+    }
     // end
 }

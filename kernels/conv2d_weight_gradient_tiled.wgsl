@@ -39,6 +39,8 @@ struct Params {
 override WORKGROUP_SIZE: u32 = GROUP_THREADS; // the tile allows no other
 
 const ROW_QUADS: u32 = THREAD_ROWS / 4u;
+// Of a block, or the one that it is a part of.
+const BLOCK_QUADS: u32 = max(ROWS / 4u, 1u);
 // Pixels that a thread reads together.
 const PIXELS: u32 = select(4u, 2u, UNIFORM_ROWS);
 
@@ -95,22 +97,32 @@ fn add_products(before: Items, values: vec4<f32>, gradient: array<Items, PIXELS>
     return sums;
 }
 
-// A thread's items of a row: the result, or its sum with what is there.
-fn store(part: u32, row: u32, first_item: u32, sums: Items) {
-    let items = params.channels_out / ITEM;
+// Where a quad of rows lies in a result, and how many of its rows are there.
+struct Place {
+    at: u32,
+    rows: u32,
+}
+
+fn place_of(part: u32, row_quad: u32) -> Place {
     let taps = params.kernel_height * params.kernel_width;
-    let tap = row / params.channels_filled;
-    let channel = row - tap * params.channels_filled;
-    if tap < taps && channel < params.channels_in {
-        let at = ((part * taps + tap) * params.channels_in + channel) * items + first_item;
-        for (var c = 0u; c < ITEMS; c++) {
-            if first_item + c < items {
-                var total = sums[c];
-                if params.adds != 0u {
-                    total += load_item(out[at + c]);
-                }
-                out[at + c] = store_item(total);
+    let quads = params.channels_filled / 4u;
+    let tap = row_quad / quads;
+    let channel = (row_quad - tap * quads) * 4u;
+    let at = ((part * taps + tap) * params.channels_in + channel) * (params.channels_out / ITEM);
+    return Place(at, select(0u, params.channels_in - channel, tap < taps));
+}
+
+// A thread's items of a row: the results, or their sums with what is there.
+fn store(place: Place, row: u32, first_item: u32, sums: Items) {
+    let items = params.channels_out / ITEM;
+    let at = place.at + row * items + first_item;
+    for (var c = 0u; c < ITEMS; c++) {
+        if row < place.rows && first_item + c < items {
+            var total = sums[c];
+            if params.adds != 0u {
+                total += load_item(out[at + c]);
             }
+            out[at + c] = store_item(total);
         }
     }
 }
@@ -130,17 +142,19 @@ fn main(
     if part >= params.parts {
         return;
     }
-    let first_row = index % tiles / columns * GROUP_ROWS + tile_row(local);
+    let row_quad = (index % tiles / columns * GROUP_ROWS + tile_row(local)) / 4u;
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
-    let rows = rows_from(first_row / 4u);
+    let rows = rows_from(row_quad);
     // Items past the end read the last one, and are not stored.
     var last: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         last[c] = min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
+    // each BLOCK < BLOCKS
+    var sums_BLOCK = Sums();
+    // end
     let start = part * params.part_pixels;
     let end = min(start + params.part_pixels, params.pixels);
     var row = start / params.width % params.height;
@@ -163,35 +177,38 @@ fn main(
                 }
             }
         }
-        if UNIFORM_ROWS {
-            var values: array<array<vec4<f32>, ROW_QUADS>, PIXELS>;
+        var values: array<array<vec4<f32>, PIXELS>, BLOCK_QUADS>;
+        // each BLOCK < BLOCKS
+        if BLOCK * ROWS % 4u == 0u {
             for (var p = 0u; p < PIXELS; p++) {
-                for (var r = 0u; r < ROW_QUADS; r++) {
-                    values[p][r] = value_at(pixels[p], rows.channel_quad[r], rows.down[r], rows.right[r]);
+                for (var r = 0u; r < BLOCK_QUADS; r++) {
+                    let at = BLOCK * ROWS / 4u + r;
+                    values[r][p] = value_at(pixels[p], rows.channel_quad[at], rows.down[at], rows.right[at]);
                 }
             }
+        }
+        if UNIFORM_ROWS {
             for (var p = 0u; p < PIXELS; p++) {
-                for (var r = 0u; r < THREAD_ROWS; r++) {
+                for (var r = 0u; r < ROWS; r++) {
                     for (var c = 0u; c < ITEMS; c++) {
-                        sums[r][c] += values[p][r / 4u][r % 4u] * gradient[p][c];
+                        sums_BLOCK[r][c] += values[r / 4u][p][r % 4u] * gradient[p][c];
                     }
                 }
             }
         } else {
-            var values: array<vec4<f32>, PIXELS>;
-            // each QUAD < 4
-            for (var p = 0u; p < PIXELS; p++) {
-                values[p] = value_at(pixels[p], rows.channel_quad[QUAD], rows.down[QUAD], rows.right[QUAD]);
+            for (var r = 0u; r < ROWS; r++) {
+                sums_BLOCK[r] = add_products(sums_BLOCK[r], row_of(values[r / 4u], (BLOCK * ROWS + r) % 4u), gradient);
             }
-            sums[4u * QUAD] = add_products(sums[4u * QUAD], row_of(values, 0u), gradient);
-            sums[4u * QUAD + 1u] = add_products(sums[4u * QUAD + 1u], row_of(values, 1u), gradient);
-            sums[4u * QUAD + 2u] = add_products(sums[4u * QUAD + 2u], row_of(values, 2u), gradient);
-            sums[4u * QUAD + 3u] = add_products(sums[4u * QUAD + 3u], row_of(values, 3u), gradient);
-            // end
         }
+        // end
     }
 
-    // each ROW < 16
-    store(part, first_row + ROW, first_item, sums[ROW]);
+    // each BLOCK < BLOCKS
+    for (var q = 0u; q < BLOCK_QUADS; q++) {
+        let place = place_of(part, row_quad + BLOCK * ROWS / 4u + q);
+        for (var r = 0u; r < ROWS / BLOCK_QUADS; r++) {
+            store(place, (BLOCK * ROWS + r) % 4u, first_item, sums_BLOCK[4u * q + r]);
+        }
+    }
     // end
 }

@@ -61,18 +61,9 @@ fn bias_at(column: u32) -> item32 {
     return offset;
 }
 
-// A thread's items of a row of a result.
-fn store(result: u32, row: u32, first_item: u32, offsets: Items, sums: Items) {
-    let items = params.n / ITEM;
-    if row < params.m {
-        let at = (result * params.m + row) * items + first_item;
-        for (var c = 0u; c < ITEMS; c++) {
-            if first_item + c < items {
-                let value = sums[c] + offsets[c] + addend_at(at + c, first_item + c, items);
-                out[at + c] = store_item(select(value, params.slope * value, value < item32()));
-            }
-        }
-    }
+fn store(at: u32, column: u32, sum: item32) {
+    let value = sum + addend_at(at, column, params.n / ITEM);
+    out[at] = store_item(select(value, params.slope * value, value < item32()));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -96,16 +87,18 @@ fn main(
     let first_item = index % columns * GROUP_ITEMS + tile_item(local);
 
     // Rows and items past the end read the last one, and are not stored.
-    var at_a: array<u32, THREAD_ROWS>;
-    for (var r = 0u; r < THREAD_ROWS; r++) {
-        at_a[r] = product * params.m + min(row + r, params.m - 1u);
+    // each BLOCK < BLOCKS
+    var at_BLOCK: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        at_BLOCK[r] = product * params.m + min(row + BLOCK * ROWS + r, params.m - 1u);
     }
+    var sums_BLOCK = Sums();
+    // end
     var at_b: array<u32, ITEMS>;
     for (var c = 0u; c < ITEMS; c++) {
         at_b[c] = product * params.b_batch + min(first_item + c, items - 1u);
     }
 
-    var sums = Sums();
     let end = min((part + 1u) * params.k_part, params.k) / 4u;
     for (var quad = part * params.k_part / 4u; quad < end; quad++) {
         var right: array<Items, 4>;
@@ -114,8 +107,10 @@ fn main(
                 right[j][c] = load_item(b[at_b[c] + (4u * quad + j) * items]);
             }
         }
-        // each ROW < 16
-        sums[ROW] = multiply(sums[ROW], quad_of_map(at_a[ROW], quad, quads), right);
+        // each BLOCK < BLOCKS
+        for (var r = 0u; r < ROWS; r++) {
+            sums_BLOCK[r] = multiply(sums_BLOCK[r], quad_of_map(at_BLOCK[r], quad, quads), right);
+        }
         // end
     }
 
@@ -123,7 +118,16 @@ fn main(
     for (var c = 0u; c < ITEMS; c++) {
         offsets[c] = bias_at(min(first_item + c, items - 1u));
     }
-    // each ROW < 16
-    store(result, row + ROW, first_item, offsets, sums[ROW]);
+    let at = (result * params.m + row) * items + first_item;
+    // each BLOCK < BLOCKS
+    for (var c = 0u; c < ITEMS; c++) {
+        if first_item + c < items {
+            for (var r = BLOCK * ROWS; r < BLOCK * ROWS + ROWS; r++) {
+                if row + r < params.m {
+                    store(at + r * items + c, first_item + c, sums_BLOCK[r - BLOCK * ROWS][c] + offsets[c]);
+                }
+            }
+        }
+    }
     // end
 }

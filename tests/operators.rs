@@ -163,6 +163,11 @@ fn f32_form(launch: &Launch) -> Form {
     Form::of(launch, Storage::F32, &Caps::default())
 }
 
+/// The same in long words.
+fn long_form(launch: &Launch) -> Form {
+    Form::of(launch, Storage::F32, &Caps { long_words: true, ..Caps::default() })
+}
+
 #[test]
 fn kernels_match_their_launches_and_the_default_limits() {
     for entry in REGISTRY {
@@ -179,6 +184,8 @@ fn kernels_match_their_launches_and_the_default_limits() {
                     assert!((1..=256).contains(&resources.invocations), "{name}: {resources:?}");
                     assert!(resources.workgroup_bytes <= 16 << 10, "{name}: {resources:?}");
                     assert!(resources.storage_buffers <= 8, "{name}: {resources:?}");
+                    kernel::check(&launch, long_form(&launch), &ChangedKernels::default())
+                        .unwrap_or_else(|e| panic!("in long words: {e}"));
                     launched.insert(name);
                 }
             }

@@ -8,7 +8,8 @@
 
 const UNIFORM_ROWS: bool = ITEM == 1u;
 const THREAD_ROWS: u32 = 16u;
-// Items of a thread.
+// Rows of a block, and items of a thread.
+const ROWS: u32 = THREAD_ROWS / BLOCKS;
 const ITEMS: u32 = select(select(2u, 8u, LONG_WORDS), 1u, UNIFORM_ROWS);
 const GROUP_ROWS: u32 = select(64u, 16u, UNIFORM_ROWS);
 const GROUP_ITEMS: u32 = 64u / ITEM;
@@ -16,7 +17,8 @@ const THREADS_ACROSS: u32 = GROUP_ITEMS / ITEMS;
 const GROUP_THREADS: u32 = GROUP_ROWS / THREAD_ROWS * THREADS_ACROSS;
 
 alias Items = array<item32, ITEMS>;
-alias Sums = array<Items, THREAD_ROWS>;
+// Of a block.
+alias Sums = array<Items, ROWS>;
 
 // A thread's first row and its first item within the group's tile.
 fn tile_row(local: u32) -> u32 {
@@ -29,9 +31,9 @@ fn tile_item(local: u32) -> u32 {
     return local % THREADS_ACROSS * ITEMS;
 }
 
-// The sums of one row with a quad of it times four rows of items added. The loops here and in the kernels are short and of constant length: compilers unroll
-// them and keep the arrays in registers, since no counter against endless loops is in the way (src/gpu/kernel.rs). What is done for each row would be
-// too long for that, and is written out (`// each`).
+// The sums of one row with a quad of it times four rows of items added. The loops here and in the kernels are of constant length: compilers unroll
+// them and keep the arrays in registers, since no counter against endless loops is in the way (src/gpu/kernel.rs). lavapipe does so only while they are
+// short: hence blocks of rows, each with arrays and loops of its own, written out (`// each BLOCK < BLOCKS`).
 fn multiply(before: Items, left: vec4<f32>, right: array<Items, 4>) -> Items {
     var sums = before;
     for (var c = 0u; c < ITEMS; c++) {

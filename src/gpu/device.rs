@@ -129,8 +129,10 @@ pub fn select<'a>(wanted: &str, list: &'a [AdapterSummary]) -> Result<&'a Adapte
 }
 
 /// What is used where an adapter has it.
-const OPTIONAL_FEATURES: wgpu::Features =
-    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP).union(wgpu::Features::SHADER_INT64);
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::SHADER_INT64);
 
 /// What went wrong on a device since it was last looked at.
 #[derive(Debug, Default)]

@@ -68,7 +68,7 @@ pub fn assemble(kernel: &'static Kernel, form: Form, changed: &ChangedKernels) -
             None => (format!("kernels/{name}.wgsl"), source),
         };
         whole.parts.push((whole.text.len(), path));
-        whole.text.push_str(&repeated(text));
+        whole.text.push_str(&repeated(text, form.blocks()));
         whole.text.push('\n');
     }
     if let Some((input, output)) = form.in_place {
@@ -177,15 +177,16 @@ impl KernelText {
     }
 }
 
-/// The text with its repeated blocks written out. A block stands between the lines `// each NAME < COUNT` and `// end` and is there COUNT times, with the
-/// numbers from 0u for the word NAME. The first copy stands where the block is, the others follow on the line of its end, so that lines keep their
-/// numbers. Drivers do not unroll every loop, and in one that stays a loop an array lies in memory; this always does.
-fn repeated(text: &str) -> String {
+/// The text with its repeated lines written out. They stand between the lines `// each NAME < COUNT` and `// end` and are there COUNT times, with 0u and so on
+/// for the word NAME and _0 and so on where names end in _NAME. COUNT is a number, or BLOCKS. The first copy stands where the lines are, the others
+/// follow on the line of the end, so that lines keep their numbers.
+fn repeated(text: &str, blocks: usize) -> String {
     let mut result = String::with_capacity(text.len());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let head = line.trim().strip_prefix("// each ").and_then(|rest| rest.split_once(" < "));
-        let Some((name, count)) = head.and_then(|(name, count)| Some((name, count.parse::<u32>().ok()?))) else {
+        let count = |text: &str| if text == "BLOCKS" { Some(blocks) } else { text.parse().ok() };
+        let Some((name, count)) = head.and_then(|(name, text)| Some((name, count(text)?))) else {
             result.push_str(line);
             result.push('\n');
             continue;
@@ -208,18 +209,20 @@ fn repeated(text: &str) -> String {
     result
 }
 
-/// The line with a number for each word that is the name.
-fn numbered(line: &str, name: &str, number: u32) -> String {
+/// The line with a number for each word that is the name, or that ends in it after a `_`.
+fn numbered(line: &str, name: &str, number: usize) -> String {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let mut result = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find(name) {
         let (before, after) = (&rest[..at], &rest[at + name.len()..]);
         result.push_str(before);
-        if before.chars().next_back().is_some_and(is_part) || after.chars().next().is_some_and(is_part) {
-            result.push_str(name);
-        } else {
-            result.push_str(&format!("{number}u"));
+        let ends = !after.chars().next().is_some_and(is_part);
+        match before.chars().next_back() {
+            Some('_') if ends => result.push_str(&number.to_string()),
+            Some(c) if is_part(c) => result.push_str(name),
+            _ if ends => result.push_str(&format!("{number}u")),
+            _ => result.push_str(name),
         }
         rest = after;
     }
@@ -285,27 +288,28 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_repeated_and_lines_keep_their_numbers() {
+    fn lines_are_repeated_and_keep_their_numbers() {
         static KERNEL: Kernel = Kernel {
-            name: "blocks",
-            source: "fn f() -> u32 {\n    var sums = array<u32, 3>();\n    // each ROW < 3\n    sums[ROW] += 2u * ROW; // ROWS\n    \
-                     sums[2u - ROW] += ARROW + ROW_S;\n    // end\n    return sums[2];\n}\nconst ARROW = 1u;\nconst ROW_S = 2u;\n\
+            name: "rows",
+            source: "fn f() -> u32 {\n    // each ROW < 3\n    var sum_ROW = 2u * ROW; // ROWS\n    sum_ROW += ARROW + ROW_S;\n    // end\n    \
+                     // each BLOCK < BLOCKS\n    sum_BLOCK += 1u;\n    // end\n    return sum_2;\n}\nconst ARROW = 1u;\nconst ROW_S = 2u;\n\
                      @compute @workgroup_size(1)\nfn main() { _ = f(); }\n",
             shared: &[],
         };
-        let text = assemble(&KERNEL, Form::default(), &ChangedKernels::default());
-        assert!(text.text.contains("\n    sums[0u] += 2u * 0u; // ROWS\n    sums[2u - 0u] += ARROW + ROW_S;\n"), "{}", text.text);
-        assert!(
-            text.text.contains("\nsums[1u] += 2u * 1u; sums[2u - 1u] += ARROW + ROW_S; sums[2u] += 2u * 2u; sums[2u - 2u] += ARROW + ROW_S; \n"),
-            "{}",
-            text.text
-        );
+        let text = assemble(&KERNEL, Form::default(), &ChangedKernels::default()).text;
+        assert!(text.contains("\n    var sum_0 = 2u * 0u; // ROWS\n    sum_0 += ARROW + ROW_S;\n"), "{text}");
+        let others = "var sum_1 = 2u * 1u; sum_1 += ARROW + ROW_S; var sum_2 = 2u * 2u; sum_2 += ARROW + ROW_S;";
+        assert!(text.contains(&format!("\n{others} \n")), "{text}");
+        assert!(text.contains("\n    sum_0 += 1u;\n\n    return"), "one block of single elements: {text}");
+        let quads = assemble(&KERNEL, Form { item: 4, ..Form::default() }, &ChangedKernels::default());
+        assert!(quads.text.contains("\nsum_1 += 1u; \n    return"), "{}", quads.text);
+        quads.compile(Capabilities::empty()).expect("it compiles");
+
         let mut changed = ChangedKernels::default();
-        changed.insert("blocks", "mine.wgsl", KERNEL.source.replace("return sums[2]", "return nothing"));
+        changed.insert("rows", "mine.wgsl", KERNEL.source.replace("return sum_2", "return nothing"));
         let broken = assemble(&KERNEL, Form::default(), &changed).compile(Capabilities::empty());
         let message = broken.expect_err("no such name").to_string();
-        assert!(message.contains("mine.wgsl:7:"), "{message}");
-        text.compile(Capabilities::empty()).expect("it compiles");
+        assert!(message.contains("mine.wgsl:9:"), "{message}");
     }
 
     #[test]

@@ -37,7 +37,14 @@ impl Form {
     pub fn of(launch: &Launch, storage: Storage, caps: &Caps) -> Self {
         let native_half = storage == Storage::F16 && caps.native_half;
         let long_words = storage == Storage::F32 && caps.long_words;
-        Self { item: launch.item, storage, native_half, in_place: launch.in_place, subgroups: caps.subgroups, long_words }
+        Self {
+            item: launch.item,
+            storage,
+            native_half,
+            in_place: launch.in_place,
+            subgroups: caps.subgroups,
+            long_words,
+        }
     }
 
     /// What the text asks of a compiler beyond the core of the language.
@@ -48,6 +55,17 @@ impl Form {
             | of(is_packed, Capabilities::SHADER_FLOAT16_IN_FLOAT32)
             | of(self.subgroups, Capabilities::SUBGROUP)
             | of(self.long_words, Capabilities::SHADER_INT64)
+    }
+
+    /// Into how many blocks, which are written out, kernels divide the rows of a thread's tile: drivers unroll loops over a block and keep its sums in
+    /// registers. Software adapters do so only while loops are short.
+    #[must_use]
+    pub fn blocks(self) -> usize {
+        match (self.item, self.long_words) {
+            (1, _) => 1,
+            (_, false) => 2,
+            (_, true) => 16,
+        }
     }
 
     /// The text that is put before a kernel of this form.
@@ -67,8 +85,8 @@ impl Form {
             _ => SINGLES,
         };
         let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
-        let words = format!("const LONG_WORDS: bool = {};\n", self.long_words);
-        [elements, rounding, item, &words, SHARED].concat()
+        let tile = format!("const LONG_WORDS: bool = {};\nconst BLOCKS: u32 = {}u;\n", self.long_words, self.blocks());
+        [elements, rounding, item, &tile, SHARED].concat()
     }
 }
 

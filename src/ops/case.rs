@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::graph::{Caps, Kernel, Operator, Shape, Shapes, Tile};
+use crate::graph::{Caps, Kernel, Launch, Operator, Shape, Shapes, Tile};
 
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +114,7 @@ impl Case {
     }
 
     /// The ways in which the operator computes this case on a GPU, each with the capabilities that choose it: the usual one (whose name is
-    /// empty), plain kernels, the other tiles, every other variant. No two launch the same.
+    /// empty), plain kernels, the other tiles, tiles without long words where the device has them, every other variant. No two launch the same.
     ///
     /// # Errors
     /// A limit of the device that no variant can meet.
@@ -123,14 +123,19 @@ impl Case {
         let plain = ("plain kernels", Caps { plain_kernels: true, ..caps.clone() });
         let tile = if caps.tile == Tile::Narrow { Tile::Wide } else { Tile::Narrow };
         let tiles = ("the other tiles", Caps { tile, ..caps.clone() });
+        let short = ("words of 32 bits", Caps { long_words: false, ..caps.clone() });
         let variants = operator.variants(shapes, caps).into_iter();
         let variants = variants.map(|name| (name, caps.with_variant(operator, shapes, name)));
         let mut ways: Vec<(&'static str, Caps)> = Vec::new();
         let mut known = Vec::new();
-        for (name, caps) in [("", caps.clone()), plain, tiles].into_iter().chain(variants) {
+        for (name, caps) in [("", caps.clone()), plain, tiles, short].into_iter().chain(variants) {
             let launches = operator.launches(shapes, &caps)?;
-            if !known.contains(&launches) {
-                known.push(launches);
+            // Words are no matter of launches, but wide tiles differ by them.
+            let in_wide_tiles =
+                |launch: &Launch| launch.item > 1 && launch.kernel.shared.iter().any(|f| f.name == "tile");
+            let way = (caps.long_words && launches.iter().any(in_wide_tiles), launches);
+            if !known.contains(&way) {
+                known.push(way);
                 ways.push((name, caps));
             }
         }
