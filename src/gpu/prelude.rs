@@ -86,7 +86,8 @@ impl Form {
         };
         let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
         let tile = format!("const LONG_WORDS: bool = {};\nconst BLOCKS: u32 = {}u;\n", self.long_words, self.blocks());
-        [elements, rounding, item, &tile, SHARED].concat()
+        let lanes = if self.subgroups { SUBGROUPS } else { NO_SUBGROUPS };
+        [elements, rounding, item, &tile, lanes, SHARED].concat()
     }
 }
 
@@ -184,6 +185,41 @@ fn store_item(value: item32) -> item {
 }
 fn item_sum(value: item32) -> f32 {
     return (value.x + value.y) + (value.z + value.w);
+}
+";
+
+/// Sums and maxima over the active threads of a subgroup, its place among them, and their number: found by the operations themselves, since the built-in values
+/// need not be the truth where the size varies.
+const SUBGROUPS: &str = "\
+const SUBGROUPS: bool = true;
+fn lanes_sum(value: f32) -> f32 {
+    return subgroupAdd(value);
+}
+fn lanes_max(value: f32) -> f32 {
+    return subgroupMax(value);
+}
+fn lane_index() -> u32 {
+    return subgroupExclusiveAdd(1u);
+}
+fn lane_count() -> u32 {
+    return subgroupAdd(1u);
+}
+";
+
+/// A subgroup of one.
+const NO_SUBGROUPS: &str = "\
+const SUBGROUPS: bool = false;
+fn lanes_sum(value: f32) -> f32 {
+    return value;
+}
+fn lanes_max(value: f32) -> f32 {
+    return value;
+}
+fn lane_index() -> u32 {
+    return 0u;
+}
+fn lane_count() -> u32 {
+    return 1u;
 }
 ";
 

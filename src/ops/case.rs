@@ -114,7 +114,8 @@ impl Case {
     }
 
     /// The ways in which the operator computes this case on a GPU, each with the capabilities that choose it: the usual one (whose name is
-    /// empty), plain kernels, the other tiles, tiles without long words where the device has them, every other variant. No two launch the same.
+    /// empty), plain kernels, the other tiles, tiles without long words and rows without subgroups where the
+    /// device has them, every other variant. No two launch the same.
     ///
     /// # Errors
     /// A limit of the device that no variant can meet.
@@ -124,16 +125,17 @@ impl Case {
         let tile = if caps.tile == Tile::Narrow { Tile::Wide } else { Tile::Narrow };
         let tiles = ("the other tiles", Caps { tile, ..caps.clone() });
         let short = ("words of 32 bits", Caps { long_words: false, ..caps.clone() });
+        let apart = ("no subgroups", Caps { subgroups: false, ..caps.clone() });
         let variants = operator.variants(shapes, caps).into_iter();
         let variants = variants.map(|name| (name, caps.with_variant(operator, shapes, name)));
         let mut ways: Vec<(&'static str, Caps)> = Vec::new();
         let mut known = Vec::new();
-        for (name, caps) in [("", caps.clone()), plain, tiles, short].into_iter().chain(variants) {
+        for (name, caps) in [("", caps.clone()), plain, tiles, short, apart].into_iter().chain(variants) {
             let launches = operator.launches(shapes, &caps)?;
-            // Words are no matter of launches, but wide tiles differ by them.
-            let in_wide_tiles =
-                |launch: &Launch| launch.item > 1 && launch.kernel.shared.iter().any(|f| f.name == "tile");
-            let way = (caps.long_words && launches.iter().any(in_wide_tiles), launches);
+            // Launches do not tell words and subgroups, but the texts of some kernels do.
+            let any_shares = |file| launches.iter().any(|l: &Launch| l.kernel.shared.iter().any(|f| f.name == file));
+            let in_long_words = caps.long_words && any_shares("tile") && launches.iter().any(|l| l.item > 1);
+            let way = (in_long_words, caps.subgroups && any_shares("row"), launches);
             if !known.contains(&way) {
                 known.push(way);
                 ways.push((name, caps));
