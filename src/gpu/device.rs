@@ -192,7 +192,10 @@ impl Gpu {
             // Measured on an H200: 17 to 21 TFLOP/s for gradients of weights, against 6.6 of tiles without workgroup memory.
             shared_tiles: !summary.is_software() && adapter.get_info().vendor == NVIDIA,
             subgroups: summary.subgroups.is_some(),
-            long_words: summary.is_software() && adapter.features().contains(wgpu::Features::SHADER_INT64),
+            // Measured on lavapipe; what else is software has not been tried.
+            long_words: summary.is_software()
+                && adapter.get_info().backend == wgpu::Backend::Vulkan
+                && adapter.features().contains(wgpu::Features::SHADER_INT64),
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glavitu"),

@@ -86,6 +86,7 @@ impl Form {
         };
         let rounding = if self.storage == Storage::F16 { SATURATED } else { "" };
         let tile = format!("const LONG_WORDS: bool = {};\nconst BLOCKS: u32 = {}u;\n", self.long_words, self.blocks());
+        // Naga takes subgroup operations without WGSL's `enable subgroups;`, and does not know that line yet.
         let lanes = if self.subgroups { SUBGROUPS } else { NO_SUBGROUPS };
         [elements, rounding, item, &tile, lanes, SHARED].concat()
     }

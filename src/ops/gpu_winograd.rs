@@ -58,12 +58,12 @@ pub(super) fn is_possible(convolution: &GpuConvolution) -> bool {
 }
 
 /// Whether a convolution pays in this form, where `caps` leaves it open. The transforms move 2.25 times the map's bytes there and back: with few channels the
-/// products that they save are worth less. On software adapters products are dear.
+/// products that they save are worth less. In wide tiles without long words products are dear.
 pub(super) fn suits(convolution: &GpuConvolution, caps: &Caps) -> bool {
     let [.., ci, co] = convolution.kernel;
     let fewest = match caps.tile {
-        Tile::Narrow => 32,
-        Tile::Wide => 4,
+        Tile::Wide if !caps.long_words => 4,
+        Tile::Narrow | Tile::Wide => 32,
     };
     is_possible(convolution) && caps.winograd.unwrap_or(ci.min(co) >= fewest)
 }
