@@ -177,21 +177,26 @@ impl KernelText {
     }
 }
 
+/// How often lines may be repeated: a kernel of someone else's must not fill the memory.
+const MOST_COPIES: usize = 64;
+
 /// The text with its repeated lines written out. They stand between the lines `// each NAME < COUNT` and `// end` and are there COUNT times, with 0u and so on
-/// for the word NAME and _0 and so on where names end in _NAME. COUNT is a number, or BLOCKS. The first copy stands where the lines are, the others
-/// follow on the line of the end, so that lines keep their numbers.
+/// for the word NAME and _0 and so on where names end in _NAME. COUNT is a number up to [`MOST_COPIES`], or BLOCKS. The first copy stands where the lines are,
+/// the others follow on the line of the end, so that lines keep their numbers. What has no end, or another count, is a comment as any.
 fn repeated(text: &str, blocks: usize) -> String {
+    let is_end = |line: &str| line.trim() == "// end";
     let mut result = String::with_capacity(text.len());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let head = line.trim().strip_prefix("// each ").and_then(|rest| rest.split_once(" < "));
         let count = |text: &str| if text == "BLOCKS" { Some(blocks) } else { text.parse().ok() };
-        let Some((name, count)) = head.and_then(|(name, text)| Some((name, count(text)?))) else {
+        let head = head.and_then(|(name, text)| Some((name, count(text).filter(|count| *count <= MOST_COPIES)?)));
+        let Some((name, count)) = head.filter(|_| lines.clone().any(is_end)) else {
             result.push_str(line);
             result.push('\n');
             continue;
         };
-        let block: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "// end").collect();
+        let block: Vec<&str> = lines.by_ref().take_while(|line| !is_end(line)).collect();
         result.push('\n');
         for line in &block {
             result.push_str(&numbered(line, name, 0));
@@ -304,6 +309,11 @@ mod tests {
         let quads = assemble(&KERNEL, Form { item: 4, ..Form::default() }, &ChangedKernels::default());
         assert!(quads.text.contains("\nsum_1 += 1u; \n    return"), "{}", quads.text);
         quads.compile(Capabilities::empty()).expect("it compiles");
+
+        for odd in ["// each ROW < 65\nROW\n// end\n", "// each ROW < 2\nROW\n", "// each of them < all\nROW\n// end\n"]
+        {
+            assert_eq!(super::repeated(odd, 2), odd);
+        }
 
         let mut changed = ChangedKernels::default();
         changed.insert("rows", "mine.wgsl", KERNEL.source.replace("return sum_2", "return nothing"));

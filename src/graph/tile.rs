@@ -6,7 +6,8 @@ pub enum Tile {
     /// 16 rows x 64 columns, 16 x 1 a thread: all threads of a group read the same rows, and no more than 32 registers. For GPUs.
     #[default]
     Narrow,
-    /// 64 rows x 64 columns, 16 x 8 a thread: fewest loads, many registers. For software adapters, whose loads are dear.
+    /// 64 rows x 64 columns, 16 x 8 a thread: fewer loads, many registers. For packed halves, and for software adapters, whose loads are dear: with
+    /// [`long words`](super::Caps::long_words) 16 x 32 a thread.
     Wide,
 }
 
