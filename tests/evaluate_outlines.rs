@@ -14,13 +14,11 @@ fn square(x: f64, y: f64, side: f64) -> Value {
     json!([[[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]])
 }
 
-/// Polygons with identifiers, if there are any, as GeoJSON.
-fn write(place: &Workplace, name: &str, glaciers: &[(Option<&str>, Value)]) {
+/// Polygons with any attributes, as GeoJSON.
+fn write_with(place: &Workplace, name: &str, glaciers: &[(Value, Value)]) {
     let features: Vec<Value> = glaciers
         .iter()
-        .map(|(id, coordinates)| {
-            let properties =
-                id.map_or_else(|| json!({}), |id| json!({ "rgi_id": id, "glac_name": format!("Glacier {id}") }));
+        .map(|(properties, coordinates)| {
             let geometry = json!({ "type": "Polygon", "coordinates": coordinates });
             json!({ "type": "Feature", "properties": properties, "geometry": geometry })
         })
@@ -28,6 +26,16 @@ fn write(place: &Workplace, name: &str, glaciers: &[(Option<&str>, Value)]) {
     let crs = json!({ "type": "name", "properties": { "name": "EPSG:32611" } });
     let text = json!({ "type": "FeatureCollection", "crs": crs, "features": features });
     fs::write(place.path(name), text.to_string()).expect("written");
+}
+
+/// Polygons with identifiers, if there are any.
+fn write(place: &Workplace, name: &str, glaciers: &[(Option<&str>, Value)]) {
+    let properties = |id: &Option<&str>| match id {
+        None => json!({}),
+        Some(id) => json!({ "rgi_id": id, "glac_name": format!("Glacier {id}") }),
+    };
+    let with: Vec<(Value, Value)> = glaciers.iter().map(|(id, at)| (properties(id), at.clone())).collect();
+    write_with(place, name, &with);
 }
 
 fn evaluate(place: &Workplace, predicted: &str, references: &[&str], more: &[&str]) -> Run {
@@ -195,20 +203,6 @@ fn a_map_in_pixels() {
     let holed: Vec<u8> = classes.iter().enumerate().map(|(i, c)| if i / 150 < 30 { 255 } else { *c }).collect();
     write_bytes(place.path("map.tif"), &grid, &holed, 255, &Metadata::default()).expect("written");
     refused(&place, "map.tif", &["expert.geojson"], &[], "shows no glacier of the reference whole");
-}
-
-/// Polygons with any attributes.
-fn write_with(place: &Workplace, name: &str, glaciers: &[(Value, Value)]) {
-    let features: Vec<Value> = glaciers
-        .iter()
-        .map(|(properties, coordinates)| {
-            let geometry = json!({ "type": "Polygon", "coordinates": coordinates });
-            json!({ "type": "Feature", "properties": properties, "geometry": geometry })
-        })
-        .collect();
-    let crs = json!({ "type": "name", "properties": { "name": "EPSG:32611" } });
-    let text = json!({ "type": "FeatureCollection", "crs": crs, "features": features });
-    fs::write(place.path(name), text.to_string()).expect("written");
 }
 
 #[test]
